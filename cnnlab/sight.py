@@ -1,0 +1,231 @@
+"""What every unit of a feature map sees of the image, along one axis, through any graph.
+
+`arithmetic.Window` describes a chain with one formula. A `Sight` also follows what no formula
+can: images that end (a unit at the border sees less than its window), transposed convolutions
+and resizing (the window changes from unit to unit), uneven adaptive pooling.
+
+Two answers, on purpose kept apart:
+
+- the *window* is the theoretical receptive field, as if the image went on for ever;
+- `seen()` is the hull of the pixels a unit is really connected to, inside the image. Cutting
+  the window at the image's edge is not the same: after strides, padding hides more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+
+from cnnlab.arithmetic import Window
+
+# Positions of units -> what each reads of the map below: an array with one more axis, the taps.
+# Positions may lie outside the map (padding); NOTHING marks a tap that does not exist.
+Taps = Callable[[np.ndarray], np.ndarray]
+NOTHING = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class Slide:
+    """A kernel that slides: convolution, pooling, cropping and padding."""
+
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+    def __call__(self, units: np.ndarray) -> np.ndarray:
+        taps = np.arange(self.kernel) * self.dilation
+        return units[..., None] * self.stride - self.padding + taps
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A transposed convolution: input j is stamped on outputs j*stride - padding + tap*dilation."""
+
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+
+    def __call__(self, units: np.ndarray) -> np.ndarray:
+        stamped = units[..., None] + self.padding - np.arange(self.kernel) * self.dilation
+        return np.where(stamped % self.stride == 0, stamped // self.stride, NOTHING)
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resizing from `size` to `out` units: adaptive pooling, nearest and linear upsampling."""
+
+    size: int
+    out: int
+    mode: str  # "adaptive", "nearest" or "linear"
+    align_corners: bool = False
+
+    def __call__(self, units: np.ndarray) -> np.ndarray:
+        units = units[..., None]
+        if self.mode == "nearest":  # in float32, as PyTorch rounds: 22 * (39 / 66) gives 12, not 13
+            scale = np.float32(self.size) / np.float32(self.out)
+            return np.floor(units.astype(np.float32) * scale).astype(np.int64)
+        if self.mode == "adaptive":
+            first, last = units * self.size // self.out, -(-(units + 1) * self.size // self.out) - 1
+            taps = first + np.arange(-(-self.size // self.out) + 1)
+            return np.where(taps <= last, taps, NOTHING)
+        # A position between two pixels, as a whole-number fraction `above / below`.
+        if self.align_corners:
+            above, below = units * (self.size - 1), max(self.out - 1, 1)
+        else:
+            above, below = (2 * units + 1) * self.size - self.out, 2 * self.out
+        return np.concatenate([above // below, -(-above // below)], axis=-1)
+
+
+@dataclass(frozen=True)
+class Remap:
+    """Padding with the image's own pixels: "circular", "reflect" or "replic"(ated)."""
+
+    padding: int
+    size: int
+    kind: str
+
+    def __call__(self, units: np.ndarray) -> np.ndarray:
+        position = units[..., None] - self.padding
+        if self.kind == "circular":
+            return position % self.size
+        if self.kind == "replic":
+            return np.clip(position, 0, self.size - 1)
+        last = self.size - 1
+        return last - np.abs(last - np.abs(position))
+
+
+class Sight:
+    """One axis of one feature map: `units` of them, each reading from the maps in `parents`.
+
+    Raises nothing; a `jump` that differs between parents leaves the window unknown (None).
+    """
+
+    def __init__(self, units: int, parents: Sequence[tuple[Sight, Taps]], rate: Fraction | None):
+        self.units = units
+        self.parents = tuple(parents)
+        self.rate = rate  # jump; None where branches disagree
+        self._edges: dict[int, tuple[int, int]] = {}
+
+    @classmethod
+    def of_image(cls, size: int) -> Sight:
+        """The image itself: pixel i sees pixel i."""
+        sight = cls(size, (), Fraction(1))
+        sight.__dict__["window"] = Window()
+        return sight
+
+    def slide(self, taps: Slide, units: int, reads: Taps | None = None) -> Sight:
+        """After a kernel has slid over this map.
+
+        `reads`, if given, are the pixels really read where they differ from the kernel's (padding
+        that is not zeros).
+        """
+        sight = Sight(units, [(self, reads or taps)], self.rate and self.rate * taps.stride)
+        here = self.__dict__.get("window")  # known at once unless something irregular came before
+        if here is not None:
+            sight.__dict__["window"] = Window(
+                here.size + (taps.kernel - 1) * taps.dilation * here.jump,
+                here.jump * taps.stride,
+                here.start - taps.padding * here.jump,
+            )
+        return sight
+
+    def spread(self, taps: Spread, units: int) -> Sight:
+        """After a transposed convolution."""
+        return Sight(units, [(self, taps)], self.rate and self.rate / taps.stride)
+
+    def resize(self, taps: Resize) -> Sight:
+        """After adaptive pooling or upsampling; a plain pooling where the sizes divide."""
+        if taps.mode == "adaptive" and taps.size % taps.out == 0:
+            step = taps.size // taps.out
+            return self.slide(Slide(step, step), taps.out)
+        rate = self.rate and self.rate * Fraction(taps.size, taps.out)
+        return Sight(taps.out, [(self, taps)], rate)
+
+    def whole(self) -> Sight:
+        """One unit that reads this whole map: global pooling, flatten."""
+        return self if self.units == 1 else self.slide(Slide(self.units, self.units), 1)
+
+    @staticmethod
+    def join(sights: Sequence[Sight]) -> Sight:
+        """Where branches of equal size meet: what any of them sees."""
+        different = list(dict.fromkeys(sights))
+        if len(different) == 1:
+            return different[0]
+        rates = {sight.rate for sight in different}
+        rate = rates.pop() if len(rates) == 1 else None
+        here = Slide()
+        sight = Sight(different[0].units, [(s, here) for s in different], rate)
+        windows = [s.__dict__.get("window") for s in different]
+        if rate is not None and None not in windows:
+            start = min(window.start for window in windows)
+            end = max(window.end for window in windows)
+            sight.__dict__["window"] = Window(end - start + 1, windows[0].jump, start)
+        return sight
+
+    @cached_property
+    def window(self) -> Window | None:
+        """The theoretical receptive field; its size is the largest among the map's units.
+
+        After a transposed convolution, units of different phase see windows of different size.
+        """
+        if self.rate is None:
+            return None
+        middle = self.units // 2
+        units = range(max(0, middle - 32), min(self.units, middle + 32))  # covers a 64-fold phase
+        size = max(last - first + 1 for first, last in map(self._edge, units))
+        jump = int(self.rate) if self.rate.denominator == 1 else self.rate
+        return Window(size, jump, self._edge(0)[0])
+
+    def _edge(self, unit: int) -> tuple[int, int]:
+        """Unclipped first and last pixel of `unit`, following every parent."""
+        known = self.__dict__.get("window") if self.rate is not None else None
+        if known is not None:
+            return known.box(unit)
+        if unit not in self._edges:
+            edges = []
+            for parent, taps in self.parents:
+                read = taps(np.array(unit))
+                read = read[read != NOTHING].tolist()
+                edges += [parent._edge(position) for position in {*read[:1], *read[-1:]}]
+            firsts, lasts = zip(*edges) if edges else ((unit,), (unit - 1,))
+            self._edges[unit] = min(firsts), max(lasts)
+        return self._edges[unit]
+
+    def seen(self) -> tuple[np.ndarray, np.ndarray]:
+        """First and last pixel each unit is connected to, inside the image: two (units,) arrays.
+
+        A unit that reads nothing but padding has first > last.
+        """
+        pending = [self]
+        while pending:  # not recursive: networks are deeper than Python's stack
+            sight = pending[-1]
+            missing = [p for p, _ in sight.parents if "_seen" not in p.__dict__]
+            pending.extend(missing)
+            if not missing:
+                pending.pop()
+                if "_seen" not in sight.__dict__:
+                    sight._seen = sight._look()
+        return self._seen
+
+    def _look(self) -> tuple[np.ndarray, np.ndarray]:
+        units = np.arange(self.units)
+        if not self.parents:
+            return units, units
+        firsts, lasts = [], []
+        for parent, taps in self.parents:
+            read = taps(units)  # (units, taps)
+            inside = (read >= 0) & (read < parent.units)
+            read = np.where(inside, read, 0)
+            low, high = parent._seen
+            firsts.append(np.where(inside, low[read], _FAR).min(1))
+            lasts.append(np.where(inside, high[read], -1).max(1))
+        return np.minimum.reduce(firsts), np.maximum.reduce(lasts)
+
+
+_FAR = np.iinfo(np.int64).max  # first pixel of a unit that sees none
