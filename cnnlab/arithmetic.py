@@ -41,8 +41,8 @@ def output_size(
 ) -> int:
     """Output size of a convolution or a pooling along one axis.
 
-    With `ceil_mode` a last window may hang over the padded edge, but, as in PyTorch, it must
-    start inside the image or its leading padding.
+    With `ceil_mode` the last window may hang over the padded edge by less than a stride, but, as
+    in PyTorch, it must start inside the image or its leading padding.
 
     >>> output_size(224, kernel=7, stride=2, padding=3)
     112
@@ -51,9 +51,10 @@ def output_size(
     """
     _at_least(1, size=size, stride=stride)
     _at_least(0, padding=padding)
-    spare = size + 2 * padding - extent(kernel, dilation)
-    if spare < 0:
-        reach = extent(kernel, dilation)
+    reach = extent(kernel, dilation)
+    spare = size + 2 * padding - reach
+    out = (-(-spare // stride) if ceil_mode else spare // stride) + 1
+    if out < 1 or (spare < 0 and not ceil_mode):
         shown = f"kernel {kernel}" + (f" with dilation {dilation}" if dilation > 1 else "")
         spans = f" (it spans {reach})" if dilation > 1 else ""
         raise GeometryError(
@@ -61,11 +62,8 @@ def output_size(
             f"{-((size - reach) // 2)} on each side, or use a kernel that spans at most "
             f"{size + 2 * padding}"
         )
-    if not ceil_mode:
-        return spare // stride + 1
-    out = -(-spare // stride) + 1
     starts_beyond_image = (out - 1) * stride >= size + padding
-    return out - 1 if starts_beyond_image else out
+    return out - 1 if ceil_mode and starts_beyond_image else out
 
 
 def transposed_output_size(

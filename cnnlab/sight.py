@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import inf
 
 import numpy as np
 
@@ -110,7 +111,7 @@ class Sight:
         self.units = units
         self.parents = tuple(parents)
         self.rate = rate  # jump; None where branches disagree
-        self._edges: dict[int, tuple[int, int]] = {}
+        self._edges: dict[int, tuple[float, float]] = {}
 
     @classmethod
     def of_image(cls, size: int) -> Sight:
@@ -179,10 +180,12 @@ class Sight:
         middle = self.units // 2
         units = range(max(0, middle - 32), min(self.units, middle + 32))  # covers a 64-fold phase
         size = max(last - first + 1 for first, last in map(self._edge, units))
+        if size == -inf:
+            return None
         jump = int(self.rate) if self.rate.denominator == 1 else self.rate
         return Window(size, jump, self._edge(0)[0])
 
-    def _edge(self, unit: int) -> tuple[int, int]:
+    def _edge(self, unit: int) -> tuple[float, float]:
         """Unclipped first and last pixel of `unit`, following every parent."""
         known = self.__dict__.get("window") if self.rate is not None else None
         if known is not None:
@@ -193,8 +196,10 @@ class Sight:
                 read = taps(np.array(unit))
                 read = read[read != NOTHING].tolist()
                 edges += [parent._edge(position) for position in {*read[:1], *read[-1:]}]
-            firsts, lasts = zip(*edges) if edges else ((unit,), (unit - 1,))
-            self._edges[unit] = min(firsts), max(lasts)
+            self._edges[unit] = (
+                min((first for first, _ in edges), default=inf),  # inf: it reads nothing at all
+                max((last for _, last in edges), default=-inf),
+            )
         return self._edges[unit]
 
     def seen(self) -> tuple[np.ndarray, np.ndarray]:

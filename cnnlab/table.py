@@ -143,7 +143,7 @@ class Memory:
 
     @cached_property
     def live(self) -> list[int]:
-        """Bytes alive after each row. A tensor lives from the operation that makes it to the last one that reads it."""
+        """Bytes alive after each row: a tensor lives until the last operation that reads it."""
         size, birth, death = {}, {}, {}
         for row in self._rows:
             if row.storage not in size:
@@ -267,16 +267,17 @@ class LayerTable(Sequence[Layer]):
         """Rows whose MACs no rule knows."""
         return tuple(row for row in self.rows if row.macs is None)
 
-    def fold(self, depth: int | None = None) -> tuple[Layer, ...]:
-        """One row per module, in order of first use; `depth` 1 keeps the model's direct children."""
+    def fold(self, depth: int | None = None) -> LayerTable:
+        """One row per module, in order of first use; `depth` 1: per direct child of the model."""
         groups: dict[str, list[Layer]] = {}
         for row in self.rows:
             parts = row.path.split(".") if row.path else []
             groups.setdefault(".".join(parts[:depth]), []).append(row)
-        return tuple(
+        rows = (
             _merge(rows, path, rows[0].module if all(r.path == path for r in rows) else "")
             for path, rows in groups.items()
         )
+        return LayerTable(rows, self.inputs, self.image, self.model, self.unused, self.note)
 
     def box(self, layer: str | int, *unit: int) -> Box:
         """The input rectangle that one unit of a layer is connected to, inside the image.
@@ -297,7 +298,9 @@ class LayerTable(Sequence[Layer]):
             )
         return row._box(unit)
 
-    def check(self, layers: Iterable[str] | None = None, unit: tuple[int, int] | None = None) -> Check:
+    def check(
+        self, layers: Iterable[str] | None = None, unit: tuple[int, int] | None = None
+    ) -> Check:
         """Prove the receptive fields: gradient of a unit against the table's rectangle.
 
         layers: module paths that return feature maps; by default the last of each resolution
@@ -306,13 +309,10 @@ class LayerTable(Sequence[Layer]):
         Runs the model for real on a copy, once per layer: seconds for a large network.
         """
         if layers is None:
-            by_size = {
-                row.out_shape[1:]: row.path
-                for row in self.rows
-                if row.path and row.sights and None not in row.at and len(row.out_shape) == 3
-                and row.path in self._modules
-            }
-            layers = by_size.values()
+            maps = [row for row in self.rows if row.sights and None not in row.at]
+            last = {row.path: row for row in self.rows}  # a module's output is its last operation
+            maps = [row for row in maps if row.path and last[row.path] is row]
+            layers = {row.out_shape[1:]: row.path for row in maps}.values()
         found = []
         for path in layers:
             last = self.rows[self[path].covers[-1]]
@@ -320,10 +320,6 @@ class LayerTable(Sequence[Layer]):
             proved = probes.support(self.model, self.input_shape, middle, path=path)
             found.append(Checked(path, middle, last._box(middle), proved))
         return Check(tuple(found))
-
-    @cached_property
-    def _modules(self) -> frozenset[str]:
-        return frozenset(path for path, _ in self.model.named_modules())
 
     def training_memory(self, batch: int = 1, optimizer: str = "momentum") -> TrainingMemory:
         """Estimated memory of one training step; optimizer "sgd", "momentum" or "adam"."""
@@ -365,7 +361,7 @@ class LayerTable(Sequence[Layer]):
         return totals
 
     def __str__(self) -> str:
-        return _text(self.fold(), self.totals(), self._notes())
+        return _text(self.rows, self.totals(), self._notes())
 
     def __repr__(self) -> str:
         name = type(self.model).__name__
@@ -379,7 +375,7 @@ class LayerTable(Sequence[Layer]):
         return ([self.note] if self.note else []) + list(dict.fromkeys(notes))
 
     def _html(self) -> str:
-        return _html(self.fold(), self.totals(), self._notes())
+        return _html(self.rows, self.totals(), self._notes())
 
 
 @dataclass(frozen=True)

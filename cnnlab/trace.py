@@ -99,14 +99,7 @@ class _Watched:
 
     def record(self, rules: Mapping[str, Rule], on_meta: bool) -> _Recorder:
         """One forward pass, on meta twins or for real, with every operation written down."""
-        if on_meta:
-            params, buffers = self._twins()
-            inputs = self.inputs
-        else:  # the real parameters are only read; buffers may be written to
-            params = dict(self.model.named_parameters())
-            buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-            device = next((p.device for p in params.values()), torch.device("cpu"))
-            inputs = _map(self.inputs, lambda x: torch.zeros(x.shape, dtype=x.dtype, device=device))
+        params, buffers, inputs = self._swapped(on_meta)
         recorder = _Recorder(params, rules, on_meta, inputs)
         with self._unharmed(leaves_train=False), torch.inference_mode():
             with _module_stack(self.paths, recorder.stack), recorder.calls, recorder:
@@ -120,7 +113,7 @@ class _Watched:
         dropout are in training mode. A buffer that two operations keep is counted once, at the
         first; parameters are not counted.
         """
-        params, buffers = self._twins()
+        params, buffers, inputs = self._swapped(recorder.on_meta)
         state = {**params, **buffers}
         own = {tensor.untyped_storage()._cdata for tensor in state.values()}
         stack, kept, alive = [], {}, []
@@ -139,17 +132,26 @@ class _Watched:
         saving = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
         with self._unharmed(leaves_train=True), torch.enable_grad(), saving:
             with _module_stack(self.paths, stack), _Calls(stack) as calls, _QuickNorm():
-                torch.func.functional_call(self.model, state, self.inputs)
+                torch.func.functional_call(self.model, state, inputs)
         return kept
 
-    def _twins(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Parameters and buffers with shapes but without memory."""
+    def _swapped(self, on_meta: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]:
+        """Parameters, buffers and inputs to run with.
+
+        On meta: twins with shapes but without memory. For real: the model's own parameters, which
+        are only read, and copies of its buffers, which may be written to.
+        """
+        params, buffers = self.model.named_parameters(), self.model.named_buffers()
+        if not on_meta:
+            params = dict(params)
+            device = next((p.device for p in params.values()), torch.device("cpu"))
+            buffers = {name: buffer.clone() for name, buffer in buffers}
+            return params, buffers, _map(self.inputs, lambda x: torch.zeros_like(x, device=device))
         params = {
             name: torch.empty_like(p, device="meta").requires_grad_(p.requires_grad)
-            for name, p in self.model.named_parameters()
+            for name, p in params
         }
-        buffers = self.model.named_buffers()
-        return params, {name: torch.empty_like(b, device="meta") for name, b in buffers}
+        return params, {name: torch.empty_like(b, device="meta") for name, b in buffers}, self.inputs
 
     @contextmanager
     def _unharmed(self, leaves_train: bool) -> Iterator[None]:
@@ -316,7 +318,7 @@ class _Recorder(TorchDispatchMode):
             tensors += [x for x in kwargs.values() if isinstance(x, Tensor)]
         known = [x for x in tensors if hasattr(x, "_seen")]
         used = [self.params[id(x)] for x in tensors if id(x) in self.params]
-        if not known and not used:
+        if operation.constant or not (known or used):
             return func(*args, **(kwargs or {}))
         out = self._run(operation, func, args, kwargs or {})
         first = out[0] if isinstance(out, (list, tuple)) else out
@@ -421,6 +423,7 @@ class _Operation:
         schema = func._schema
         self.defaults = [(a.name, a.default_value if a.has_default_value() else None)
                          for a in schema.arguments]
+        self.constant = self.name.startswith("new_") or self.name.endswith("_like")
         self.in_place = packet.endswith("_") and not packet.endswith("__")
         pointwise = torch.Tag.pointwise in func.tags or self.name in POINTWISE
         self.in_place_same = self.in_place and pointwise
@@ -773,7 +776,7 @@ def _split(call: Call) -> None:
 def _slice(call: Call) -> None:
     x, a = call.data[0], call.args
     cut = a["dim"] % x.dim()
-    start = min(max((a["start"] or 0) + (x.shape[cut] if (a["start"] or 0) < 0 else 0), 0), x.shape[cut])
+    start = slice(a["start"], a["end"]).indices(x.shape[cut])[0]
 
     def step(sight: Sight, dim: int):
         if dim != cut:
@@ -807,6 +810,10 @@ def _select_any(call: Call) -> None:
         call.lose(f"{call.name} moves positions")
 
 
+def _embedding(call: Call) -> None:
+    """A look-up: no arithmetic."""
+
+
 def _unknown(call: Call) -> None:
     call.macs = None
     call.lose(f"no rule for {call.name}: its MACs and receptive field are unknown; "
@@ -838,6 +845,7 @@ RULES: dict[str, Rule] = {
         _resize,
     ),
     "linear": _linear,
+    "embedding": _embedding,
     **dict.fromkeys(("matmul", "mm", "bmm", "dot", "mv"), _matmul),
     **dict.fromkeys(("addmm", "baddbmm"), _addmm),
     "einsum": _einsum,

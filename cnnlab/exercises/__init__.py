@@ -1,0 +1,1 @@
+"""Checked exercises and quizzes, one file per chapter, over the frame in `cnnlab.exercises.frame`."""

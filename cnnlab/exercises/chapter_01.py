@@ -1,0 +1,306 @@
+"""Chapter 01, convolution arithmetic: five exercises and a quiz."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+
+# -- implement: MACs from the input's size
+
+
+def macs(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    output = (size + 2 * padding - kernel) // stride + 1
+    weights = out_channels * (in_channels // groups) * kernel * kernel
+    return weights * output * output
+
+
+def _macs_on_input_pixels(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    return out_channels * (in_channels // groups) * kernel * kernel * size * size
+
+
+def _macs_without_groups(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    return macs(size, in_channels, out_channels, kernel, stride, padding)
+
+
+def _macs_groups_twice(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    return macs(size, in_channels, out_channels, kernel, stride, padding, groups) // groups
+
+
+def _macs_with_bias(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    output = (size + 2 * padding - kernel) // stride + 1
+    return (macs(size, in_channels, out_channels, kernel, stride, padding, groups)
+            + out_channels * output * output)
+
+
+def _flops(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    return 2 * macs(size, in_channels, out_channels, kernel, stride, padding, groups)
+
+
+# -- spot the bug: a depthwise separable block that is not depthwise
+
+class Separable(nn.Module):
+    """3x3 depthwise, then 1x1 to mix the channels. Both without bias."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels,
+                                   bias=False)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+
+    def forward(self, x):                          # (B, in_channels, H, W)
+        return self.pointwise(self.depthwise(x))   # (B, out_channels, H, W)
+
+
+class _SeparableAsGiven(Separable):
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, out_channels)
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=False)
+
+
+class _GroupsOnThePointwise(_SeparableAsGiven):
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, out_channels)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, groups=in_channels, bias=False)
+
+
+class _GroupsOnBoth(Separable):
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, out_channels)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, groups=in_channels, bias=False)
+
+
+class _WithBias(Separable):
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, out_channels)
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1)
+
+
+def _observe_separable(block: Callable[[int, int], nn.Module]) -> dict[str, object]:
+    if not isinstance(block, type):
+        raise ValueError("give the class itself: ex.separable.check(Separable)")
+    table = _trace(block(64, 128), (64, 28, 28))
+    return {"output (channels, height, width)": table[-1].out_shape,
+            "parameters": table.params, "MACs on 64 x 28 x 28": table.macs}
+
+
+# -- design: halve the size, double the channels, on a budget
+
+def halve():
+    return nn.Sequential(
+        nn.Conv2d(64, 64, 3, stride=2, padding=1, groups=64),     # 64 x 28 x 28
+        nn.Conv2d(64, 128, 1),                                    # 128 x 28 x 28
+    )
+
+
+def _halve_dense():
+    return nn.Conv2d(64, 128, 3, stride=2, padding=1)
+
+
+def _halve_skipping():
+    return nn.Conv2d(64, 128, 1, stride=2)
+
+
+def _halve_grouped():
+    return nn.Conv2d(64, 128, 3, stride=2, padding=1, groups=16)
+
+
+def _halve_not():
+    return nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, groups=64), nn.Conv2d(64, 128, 1))
+
+
+def _observe_halving(build: Callable[[], nn.Module]) -> dict[str, bool]:
+    model = build()
+    if not isinstance(model, nn.Module):
+        raise ValueError("the function must return a model, an nn.Module: is a `return` missing?")
+    table = _trace(model, (64, 56, 56))
+    read, mixed = _who_is_read(model)
+    return {
+        "the output is 128 x 28 x 28": table[-1].out_shape == (128, 28, 28),
+        "at most 10,000 parameters, with bias": table.params <= 10_000,
+        "at most 10,000,000 MACs": table.macs <= 10_000_000,
+        "every input pixel is read": read,
+        "every output channel sees every input channel": mixed,
+    }
+
+
+def _who_is_read(model: nn.Module) -> tuple[bool, bool]:
+    """(is every pixel read, does every output channel see every input channel)?
+
+    NaN is the dye: whatever reads a NaN becomes one. Four images have it in one pixel each, the
+    four places of a 2 x 2 block; two have it in the first or in the last channel.
+    """
+    dyed = torch.zeros(6, 64, 56, 56)
+    for image in range(4):
+        dyed[image, :, 28 + image // 2, 28 + image % 2] = torch.nan
+    dyed[4, 0] = dyed[5, 63] = torch.nan
+    with torch.no_grad():
+        stained = copy.deepcopy(model).eval()(dyed).isnan().flatten(2).any(2)   # (6, channels)
+    return bool(stained[:4].any(1).all()), bool(stained[4:].all())
+
+
+def _trace(model: nn.Module, shape: tuple[int, ...]):
+    from cnnlab.trace import TraceError, trace
+
+    try:
+        return trace(model, shape)
+    except TraceError as error:
+        raise ValueError(str(error)) from error
+
+
+exercises = Exercises(
+    Exercise(
+        "params", "Parameters of a 5x5 convolution from 32 to 96 channels, with bias", "recall", 2,
+        76_896,
+        mistakes=(
+            Mistake(76_800, "That is without bias. The question says with: one number more per "
+                            "filter."),
+            Mistake(2_496, "You counted each filter as one 5x5 slice. A filter spans all 32 input "
+                           "channels: 5 x 5 x 32 weights."),
+            Mistake(79_872, "You gave each of a filter's 32 slices its own bias. The slices are "
+                            "summed to one number, so a filter has one bias."),
+        ),
+        hints=("How many weights does one filter hold? It is as deep as the input.",
+               "One filter: 5 x 5 x 32 weights and 1 bias. How many filters are there?"),
+        note="Filters x (kernel height x kernel width x input channels + 1 for the bias).",
+        working="96 * (5 * 5 * 32 + 1)"),
+    Exercise(
+        "chain", "Size after three layers", "compute", 4, 19,
+        mistakes=(
+            Mistake(21, "The last layer has dilation 2: three taps then span 5 pixels, not 3."),
+            Mistake(20, "You rounded the pooling up. Without ceil mode the last window must fit: "
+                        "round down."),
+            Mistake(17, "There is one output more than there are steps: the first window needs no "
+                        "step. Add 1 in each layer."),
+        ),
+        hints=("One layer at a time: floor((size + 2 padding - span) / stride) + 1.",
+               "The first layer gives 48.",
+               "The pooling: (48 - 3) / 2 = 22.5. The last kernel spans 2 x (3 - 1) + 1 = 5."),
+        note="Layer by layer, always rounded down: 96, 48, 23, 19.",
+        working="(96 + 6 - 7) // 2 + 1 = 48\n(48 - 3) // 2 + 1 = 23\n(23 - 5) // 1 + 1 = 19"),
+    Exercise(
+        "macs", "MACs of a convolution, from the size of its input", "implement", 8, macs,
+        cases=((224, 3, 64, 3, 1, 1, 1), (224, 3, 64, 7, 2, 3, 1), (28, 256, 256, 3, 1, 1, 256),
+               (15, 128, 256, 1, 2, 0, 4)),
+        mistakes=(
+            Mistake(_macs_on_input_pixels, "You multiplied by the input's pixels. A weight works "
+                                           "once per output pixel: stride 2 makes that a quarter."),
+            Mistake(_macs_without_groups, "Right for groups=1. With groups a filter reads only "
+                                          "in_channels // groups channels."),
+            Mistake(_macs_groups_twice, "You divided by groups twice. Each filter gets thinner by "
+                                        "groups, but there are still out_channels filters."),
+            Mistake(_macs_with_bias, "You counted the bias. Adding it is no multiplication; this "
+                                     "course leaves it out of MACs."),
+            Mistake(_flops, "That is FLOPs. One MAC is a multiplication and an addition: 1 MAC = 2 "
+                            "FLOPs."),
+        ),
+        hints=("MACs = weights x output pixels.",
+               "The output's size first: (size + 2 * padding - kernel) // stride + 1.",
+               "Weights: out_channels * (in_channels // groups) * kernel * kernel."),
+        note="MACs = weights without bias x output pixels."),
+    Exercise(
+        "separable", "A depthwise separable block that is far too heavy", "spot the bug", 6,
+        Separable, observe=_observe_separable,
+        mistakes=(
+            Mistake(_SeparableAsGiven, "The shapes are right, the cost is not: the depthwise layer "
+                                       "alone holds 36,864 weights. One 3x3 filter per channel "
+                                       "would be 64 x 9 = 576."),
+            Mistake(_GroupsOnThePointwise, "The groups went to the wrong layer: the 1x1 is there "
+                                           "to mix the channels, the 3x3 must not."),
+            Mistake(_GroupsOnBoth, "Now nothing mixes the channels: the 1x1 layer must see all of "
+                                   "them."),
+            Mistake(_WithBias, "Right, but the block says without bias, and yours has one per "
+                               "filter."),
+        ),
+        hints=("Trace it: which of the two layers has more parameters than it should?",
+               "What makes a convolution depthwise is a single argument of nn.Conv2d.",
+               "groups=in_channels gives every channel its own filter."),
+        note="No shape error will ever tell you: dense and depthwise layers have the same shapes. "
+             "Count."),
+    Exercise(
+        "halve", "64 x 56 x 56 to 128 x 28 x 28 on a budget", "design", 12, halve,
+        observe=_observe_halving,
+        mistakes=(
+            Mistake(_halve_dense, "The right shape at too high a price. One dense 3x3 from 64 to "
+                                  "128 channels holds 73,728 weights: split looking around and "
+                                  "mixing channels into two layers."),
+            Mistake(_halve_skipping, "Cheap, because it looks away: a 1x1 kernel with stride 2 "
+                                     "reads one pixel in four."),
+            Mistake(_halve_grouped, "Cheap, but the groups never meet: each output channel sees "
+                                    "only its own group. Something must mix all channels."),
+            Mistake(_halve_not, "The size is still 56: one of the layers needs stride 2, and that "
+                                "will also cut the MACs."),
+        ),
+        hints=("Two jobs: shrink the image, and mix the channels. They need not be one layer.",
+               "A depthwise layer shrinks for 64 x 9 weights. Which layer mixes all channels for "
+               "the fewest weights?",
+               "Depthwise 3x3 with stride 2 and padding 1, then 1x1 from 64 to 128."),
+        note="Shrink first, then mix: 8,960 parameters and 6.9 million MACs. An average pooling and "
+             "a 1x1 would do as well."),
+)
+
+quiz = Quiz(
+    Question(
+        "A layer is run on images twice as high and twice as wide. What happens to its parameters "
+        "and its MACs?",
+        (Option("Both grow four times.",
+                "The parameters cannot know how large the image is: the same filters slide over "
+                "more places."),
+         Option("The parameters stay, the MACs grow four times.",
+                "Each weight works once per output pixel, and there are four times as many.",
+                right=True),
+         Option("The parameters stay, the MACs double.",
+                "Height and width both double, so the output has four times the pixels."),
+         Option("Both stay: the kernel has not changed.",
+                "The weights stay, but each of them now works at four times as many places."))),
+    Question(
+        "Which padding keeps the size with a 3x3 kernel, stride 1 and dilation 4?",
+        (Option("1, as for every 3x3 kernel.",
+                "Only without dilation. Dilated by 4, three taps span 9 pixels."),
+         Option("8, the span without its first pixel.",
+                "That is both sides together; padding is counted per side."),
+         Option("2, half of the dilation.",
+                "What must be made up is span - 1 = 4 x 2 = 8 pixels, 4 on each side."),
+         Option("4, half of what the kernel overlaps.",
+                "The kernel spans 9 pixels, so 8 are lost without padding: 4 on each side.",
+                right=True))),
+    Question(
+        "A 3x3 layer with stride 2 and no padding runs over an 8x8 image. What is true?",
+        (Option("The last row and column are never read.",
+                "The windows start at 0, 2 and 4, so the last one ends at pixel 6. Pixel 7 could "
+                "be anything.", right=True),
+         Option("PyTorch raises an error, because 8 - 3 is odd.",
+                "It rounds down without a word. That is why such a loss goes unseen."),
+         Option("The last window hangs over the edge and is filled with zeros.",
+                "That is ceil mode, which convolutions do not have; only poolings do."),
+         Option("The output is 4x4, half of the input.",
+                "floor((8 - 3) / 2) + 1 = 3. It would be 4 with a padding of 1."))),
+    Question(
+        "With groups=4 instead of groups=1, and the same channels and sizes, what shrinks?",
+        (Option("The weights shrink four times, the MACs stay.",
+                "MACs are weights x output pixels, so they shrink together."),
+         Option("Weights and MACs shrink sixteen times.",
+                "Each filter gets four times thinner, but there are as many filters as before."),
+         Option("Weights and MACs shrink four times, the activations stay.",
+                "Each filter reads a quarter of the channels; the output has the same shape.",
+                right=True),
+         Option("Weights, MACs and activations all shrink four times.",
+                "The output has the same shape, so its activations take the same memory."))),
+    Question(
+        "Two layers have the same weights and the same MACs. Which of them is faster?",
+        (Option("They are equally fast: the work is the same.",
+                "The multiplications are; how many values must be fetched for them is not."),
+         Option("The one that uses each value it fetches more often.",
+                "Time goes into fetching as well: the depthwise layer of this chapter reads 64 "
+                "times as many values for the same MACs.", right=True),
+         Option("The depthwise one, since it was made for phones.",
+                "It saves MACs. At equal MACs it is the slowest in the table above."),
+         Option("The one with the smaller kernel.",
+                "1x1 and 3x3 are close together in the table above, and the depthwise layer is "
+                "3x3 too."))),
+)

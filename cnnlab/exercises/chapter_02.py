@@ -1,0 +1,262 @@
+"""Exercises and quiz of chapter 02, Receptive fields."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from cnnlab.arithmetic import Window
+from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+from cnnlab.probes import support
+
+# -- sees: the recurrence from the other end
+
+
+def sees(layers, unit):
+    """First and last pixel: start at the unit and walk down to the image."""
+    first = last = unit
+    for kernel, stride, padding, dilation in reversed(layers):
+        first = first * stride - padding
+        last = last * stride - padding + dilation * (kernel - 1)
+    return first, last
+
+
+def _upwards(layers, unit):
+    first = last = unit
+    for kernel, stride, padding, dilation in layers:
+        first = first * stride - padding
+        last = last * stride - padding + dilation * (kernel - 1)
+    return first, last
+
+
+def _without_dilation(layers, unit):
+    return sees([(kernel, stride, padding, 1) for kernel, stride, padding, _ in layers], unit)
+
+
+def _without_padding(layers, unit):
+    return sees([(kernel, stride, 0, dilation) for kernel, stride, _, dilation in layers], unit)
+
+
+def _one_too_far(layers, unit):
+    first = last = unit
+    for kernel, stride, padding, dilation in reversed(layers):
+        first = first * stride - padding
+        last = last * stride - padding + dilation * kernel
+    return first, last
+
+
+_STEM = [(7, 2, 3, 1), (3, 2, 1, 1)]
+_CASES = (
+    ([(3, 1, 0, 1), (3, 1, 0, 1)], 0),
+    (_STEM, 0),
+    (_STEM, 10),
+    ([(5, 1, 2, 1), (3, 2, 2, 2), (2, 2, 0, 1)], 4),
+    ([], 6),
+)
+
+# -- block: a branch that fits and looks past its shortcut
+
+
+class Block(nn.Module):
+    """x plus a 3x3 convolution of x, both centered on the same pixel."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return x + self.conv(x)
+
+
+class _Shifted(Block):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=2)
+
+    def forward(self, x):
+        return x + self.conv(x)[..., : x.shape[2], : x.shape[3]]
+
+
+class _OtherWay(_Shifted):
+    def forward(self, x):
+        return x + self.conv(x)[..., 2:, 2:]
+
+
+class _Pointwise(Block):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.conv = nn.Conv2d(channels, channels, 1)
+
+
+class _NoShortcut(Block):
+    def forward(self, x):
+        return self.conv(x)
+
+
+def _look(block):
+    """What unit (8, 8) of the block depends on, and which of its two paths are there."""
+    module = block if isinstance(block, nn.Module) else block(2)
+    if not isinstance(module, nn.Module):
+        raise ValueError("check the class itself: ex.block.check(Fixed), where Fixed(channels) "
+                         "makes an nn.Module")
+    rows, columns = support(module, (2, 17, 17), (8, 8))
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    without = _is_identity(module)
+    return {"rows seen by unit (8, 8)": rows, "columns seen by unit (8, 8)": columns,
+            "with all weights 0, gives x itself": without}
+
+
+def _is_identity(module):
+    import torch
+
+    x = torch.rand(1, 2, 17, 17)
+    with torch.no_grad():
+        y = module(x)
+    return y.shape == x.shape and bool(torch.equal(y, x))
+
+
+# -- dilations: far and without holes
+
+
+def _stack(dilations):
+    """Requirements on a stack of 3x3 convolutions at stride 1."""
+    if not isinstance(dilations, (list, tuple)) or not all(
+            isinstance(d, int) and not isinstance(d, bool) and d >= 1 for d in dilations):
+        raise ValueError("give a list of whole numbers, one dilation per layer, such as [1, 1, 1, 1]")
+    window, offsets = Window(), {0}
+    for dilation in dilations[:16]:                # no more are needed to see that it is too many
+        window = window.then(3, dilation=dilation)
+        offsets = {offset + step * dilation for offset in offsets for step in (-1, 0, 1)}
+    return {"at most four layers": len(dilations) <= 4,
+            "a receptive field of at least 60": window.size >= 60,
+            "every pixel of the window is seen": len(offsets) == window.size}
+
+
+exercises = Exercises(
+    Exercise(
+        "marks", "Layers that two marks need", "recall", 2, 6,
+        mistakes=(
+            Mistake(5, "Five layers have receptive field 11. Marks 11 apart span 12 pixels, so no "
+                       "window of 11 holds both."),
+            Mistake(11, "Each 3x3 layer adds two pixels, one on each side, not one."),
+            Mistake(4, "Kernels do not add up: four layers have receptive field 9, not 12."),
+        ),
+        hints=("How many pixels in a row must one window hold, both marks included?",
+               "n layers of 3x3 at stride 1 see 2n + 1 pixels. The window must be larger than 11."),
+        note="Marks d apart span d + 1 pixels: the receptive field must be larger than d.",
+        working="2 * 5 + 1 = 11 is not enough, 2 * 6 + 1 = 13 is"),
+    Exercise(
+        "stem", "Size, jump and start of ResNet's stem", "compute", 4, (11, 4, -5),
+        mistakes=(
+            Mistake((9, 4, -5), "The pooling's taps are 2 pixels apart, because the convolution "
+                                "before it has stride 2: they add (3 - 1) * 2 pixels."),
+            Mistake((11, 4, -4), "One unit of padding before the pooling is 2 pixels wide: the jump "
+                                 "before a layer also scales its padding."),
+            Mistake((15, 4, -5), "You multiplied by the jump after the pooling. Its taps are as far "
+                                 "apart as the units it reads: use the jump before it."),
+            Mistake((11, 4, 5), "Padding lies left of pixel 0: start is negative."),
+        ),
+        hints=("Do one layer at a time: (1, 1, 0), then the convolution, then the pooling.",
+               "After the convolution: size 7, jump 2, start -3.",
+               "The pooling adds (3 - 1) * 2 to the size and takes 1 * 2 from the start."),
+        note="Kernel, padding and stride of a layer are counted in the jump of the map it reads.",
+        working="Window().then(7, stride=2, padding=3).then(3, stride=2, padding=1)"),
+    Exercise(
+        "sees", "From a unit down to its pixels", "implement", 10, sees, cases=_CASES,
+        mistakes=(
+            Mistake(_upwards, "You walk from the image up. The unit lives in the last map: begin "
+                              "with the last layer, reversed(layers)."),
+            Mistake(_without_dilation, "Right without dilation. The last tap of a dilated kernel is "
+                                       "dilation * (kernel - 1) units after its first."),
+            Mistake(_without_padding, "Right without padding. Padding shifts what a unit reads to "
+                                      "the left: subtract it."),
+            Mistake(_one_too_far, "The last pixel is too far: k taps have k - 1 steps between them."),
+        ),
+        hints=("A unit u reads, in the map below, the units from u * stride - padding on.",
+               "Keep first and last. Both move by the same rule; last is further by the extent - 1.",
+               "for kernel, stride, padding, dilation in reversed(layers): ..."),
+        note="The same window from the other end: up gives size, jump and start for all units at "
+             "once, down gives one unit's pixels."),
+    Exercise(
+        "block", "A residual block that looks aside", "spot the bug", 8, Block, observe=_look,
+        mistakes=(
+            Mistake(_Shifted, "Shapes fit, but unit (8, 8) sees rows 6 to 8: the convolution looks up "
+                              "and left of the pixel that the shortcut brings. Its window must be "
+                              "centered on 8."),
+            Mistake(_OtherWay, "Now it looks down and right, rows 8 to 10. Of the two extra rows, one "
+                               "must go on each side."),
+            Mistake(_Pointwise, "Aligned, but a 1x1 kernel sees nothing of the neighbors: the block "
+                                "should see rows 7 to 9."),
+            Mistake(_NoShortcut, "The convolution is aligned, but the shortcut is gone: add x again."),
+        ),
+        hints=("Which rows does y[8] read before it is cut, and which row is x[8]?",
+               "With padding 2 the window of unit 8 starts at 8 - 2 and has 3 rows.",
+               "Pad so that nothing need be cut."),
+        note="Adding needs equal shapes; meaning needs equal centers. Nothing in PyTorch checks them."),
+    Exercise(
+        "dilations", "Four layers that see 60 pixels", "design", 10, [1, 3, 9, 27], observe=_stack,
+        mistakes=(
+            Mistake([1, 2, 4, 8], "No holes, but 31 pixels only: neighboring windows overlap more "
+                                  "than they need. How far apart may two windows of 3 be?"),
+            Mistake([8, 8, 8, 8], "Wide enough, but the window has holes. A layer's taps may be no "
+                                  "further apart than the windows of the map it reads are wide."),
+            Mistake([1] * 30, "Right, and expensive: it can be done with four layers."),
+        ),
+        hints=("The first layer makes windows of 3 pixels. How far may the taps of the second be "
+               "apart, so that three such windows leave no gap?",
+               "With dilation 3 they just touch: 9 pixels. And then?",
+               "Each layer can triple the window."),
+        note="[1, 3, 9, 27] sees 81 pixels, the most that four layers of three taps can reach: one "
+             "path to each. Its effective field is flat, not a bell.",
+        working="3 * 3 * 3 * 3 = 81"),
+)
+
+quiz = Quiz(
+    Question("Two marks are 7 pixels apart; a network's receptive field is 7. You train it for ten "
+             "times as long. What happens?", (
+        Option("It learns more slowly, but in the end it gets there",
+               "Slowness is not its problem: for both classes its logits are the same number."),
+        Option("It reaches 100% on training images, not on new ones",
+               "It cannot even memorize them: left and right give the same logits in training, too."),
+        Option("Nothing: it answers half of the images correctly",
+               "No window holds both marks, so both classes look the same to it.", right=True),
+        Option("It needs more channels, then it gets there",
+               "Channels add features of the same windows. No new pixel comes into view."),
+    )),
+    Question("A 3x3 convolution with stride 2, then one with stride 1. The receptive field is", (
+        Option("5", "You added 3 - 1 twice. The second kernel's taps are 2 pixels apart."),
+        Option("7", "1 + 2 * 1 + 2 * 2: the second kernel is counted in jumps of 2.", right=True),
+        Option("9", "That is 3 * 3. Neighboring windows overlap, so sizes do not multiply."),
+        Option("6", "Kernel sizes do not add up: only the steps between taps do."),
+    )),
+    Question("You raise the padding of every layer from 0 to 1 and change nothing else. The "
+             "receptive field of a unit", (
+        Option("grows by 2 pixels per layer",
+               "Padding adds units to the map. Each of them still reads as many as before."),
+        Option("shrinks, because part of it is padding now",
+               "Its size stays. At the border, part of it lies outside the image."),
+        Option("stays where it is, only the map grows",
+               "The map grows on both sides, so unit 0 is another one: its window moved."),
+        Option("keeps its size and starts further left",
+               "Only start changes: it loses padding * jump in each layer.", right=True),
+    )),
+    Question("Three layers of 3x3, each with dilation 2. How many pixels of one row does a unit see?", (
+        Option("7, every second one of its 13", "All its offsets are even: -6, -4, ... 6.",
+               right=True),
+        Option("13, all of its window", "The window is 13 wide; sums of even offsets stay even."),
+        Option("27, one for each path", "There are 27 paths, but many of them start in one pixel."),
+        Option("9, three for each layer", "Each layer adds one step on each side: 1, 3, 5, 7."),
+    )),
+    Question("You make a stack of 3x3 convolutions four times as deep. Its receptive field, and the "
+             "part of it that matters, become about", (
+        Option("4 times and 4 times as wide",
+               "Paths to the edge are too few: the width of the bell grows with the root of depth."),
+        Option("2 times and 2 times as wide",
+               "The theoretical size, 2n + 1, grows with the depth itself."),
+        Option("4 times and 2 times as wide",
+               "The size is linear in depth, the standard deviation goes with its square root.",
+               right=True),
+        Option("16 times and 4 times as wide",
+               "That would be areas. Along one side, size grows 4 times."),
+    )),
+)

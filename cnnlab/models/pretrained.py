@@ -1,0 +1,127 @@
+"""Published weight files: found or downloaded, checked, and read without running their code."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import tempfile
+from http.client import HTTPException
+from pathlib import Path
+from urllib.request import urlopen
+
+import torch
+from tqdm import tqdm
+
+CHUNK = 1 << 20  # bytes read at a time
+
+
+class WeightsError(RuntimeError):
+    """Weights that are missing, damaged or of another architecture."""
+
+
+def weights_folder() -> Path:
+    """Where torch.hub and torchvision keep their files, so that nothing is downloaded twice."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def fetch(url: str, folder: str | os.PathLike | None = None) -> Path:
+    """The file of `url` in `folder` (default `weights_folder()`), downloaded if it is not there.
+
+    A name such as `vgg16-397923af.pth` carries the first hexadecimal digits of the content's
+    SHA-256; they are checked, for a file found as for one downloaded. A download goes into a
+    temporary file that takes its name only when it is complete and right. Raises WeightsError.
+    """
+    folder = weights_folder() if folder is None else Path(folder)
+    path = folder / url.rsplit("/", 1)[-1]
+    by_hand = f"put the file of {url} there by hand, as {path}"
+    if path.exists():
+        if problem := _problem(path, path.name):
+            raise WeightsError(
+                f"{path} is damaged ({problem}): delete it and try again, or {by_hand}")
+        return path
+    temporary = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
+            temporary = Path(file.name)
+            _download(url, file)
+        if problem := _problem(temporary, path.name):
+            raise WeightsError(
+                f"the download of {url} is damaged ({problem}): try again, or {by_hand}")
+        os.chmod(temporary, 0o644)  # temporary files are readable by their owner only
+        os.replace(temporary, path)
+    except (OSError, HTTPException) as error:  # no network, no such file, no room, no permission
+        raise WeightsError(
+            f"{path.name} is not in {folder} and cannot be downloaded ({error}): connect to the "
+            f"network and try again, or {by_hand}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def _download(url: str, file) -> None:
+    """Copy what `url` serves into the open `file`; OSError if less arrives than was announced."""
+    with urlopen(url, timeout=30) as response:
+        length = response.headers.get("Content-Length")
+        total = None if length is None else int(length)
+        with tqdm(total=total, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1]) as bar:
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+            if total is not None and bar.n != total:
+                raise OSError(f"{bar.n:,} of {total:,} bytes arrived")
+
+
+def _problem(path: Path, name: str) -> str:
+    """What is wrong with the content of `path`, by the digits in `name`; "" if nothing is."""
+    match = re.search(r"-([0-9a-f]{8,})\.", name)
+    if match is None:
+        return ""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    expected, got = match.group(1), digest.hexdigest()
+    if got.startswith(expected):
+        return ""
+    return f"its SHA-256 begins with {got[: len(expected)]}, expected {expected}"
+
+
+def read(path: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """The tensors of a file of weights. Code inside the file is refused, never run."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(
+            f"{path} is not a file of weights alone ({reason}): delete it and load it again"
+        ) from error
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+        raise WeightsError(f"{path} holds no table of named tensors: save model.state_dict() in it")
+    return state
+
+
+def load_into(model: torch.nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """Copy `state` into `model`: the same names and shapes, none missing, none left over."""
+    expected = model.state_dict()
+    # Files from before 2018 lack the norms' counters of batches, which nothing here reads.
+    counters = [key for key in expected if key.endswith("num_batches_tracked")]
+    state = {**{key: torch.zeros_like(expected[key]) for key in counters}, **state}
+    differences = {
+        "missing": [k for k in expected if k not in state],
+        "unexpected": [k for k in state if k not in expected],
+        "of another shape": [
+            f"{k} {tuple(state[k].shape)} for {tuple(v.shape)}"
+            for k, v in expected.items() if k in state and state[k].shape != v.shape],
+    }
+    lines = [
+        f"{len(keys)} {kind}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
+        for kind, keys in differences.items() if keys]
+    if lines:
+        raise WeightsError(
+            f"{source} does not fit {type(model).__name__}: {'; '.join(lines)}. Build the model "
+            "that the weights were trained in, with the same options")
+    model.load_state_dict(state)

@@ -1,0 +1,235 @@
+"""What a forward or backward pass shows: activations, gradients, receptive fields as measured.
+
+Each function works on a copy of the model, so the caller's keeps its mode, gradients, buffers,
+hooks and device. torch's global random numbers are not used.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+Box = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right)), inclusive
+
+
+class ProbeError(ValueError):
+    """A probe that cannot be taken: what was got, what was expected, what to do next."""
+
+
+def activations(model: nn.Module, images: Tensor, paths: Iterable[str]) -> dict[str, Tensor]:
+    """What the named modules return for `images` (N, C, H, W), in eval mode: path -> tensor.
+
+    Paths are those of `model.named_modules()`, such as "features.0". A module called several times
+    gives its last output. The tensors are copies: a following in-place ReLU does not change them.
+    """
+    model = _copy(model)
+    found: dict[str, Tensor] = {}
+    paths = list(paths)
+    for path in paths:
+        _keep_output(model, path, lambda output, path=path: found.update({path: output.clone()}))
+    with torch.no_grad():
+        model(images.to(_like(model).device))
+    _all_called(paths, found)
+    return {path: found[path] for path in paths}
+
+
+def gradient_norms(model: nn.Module, loss: Tensor, *, relative: bool = False) -> dict[str, float]:
+    """Norm of the gradient of `loss` by each layer's weight: module path -> norm, in model order.
+
+    `loss` is a scalar computed from `model`; it can still be used for `backward`, and no `.grad`
+    is touched. Only weights of two or more axes count (convolutions, linear layers).
+    `relative` divides by the weight's own norm: which share of itself would it change?
+    """
+    weights = {
+        name: p for name, p in model.named_parameters() if p.ndim >= 2 and p.requires_grad
+    }
+    if loss.numel() != 1 or not loss.requires_grad:
+        raise ProbeError(
+            f"loss has shape {tuple(loss.shape)}, requires_grad {loss.requires_grad}; expected one "
+            "number computed by the model, such as F.cross_entropy(model(images), labels)."
+        )
+    gradients = torch.autograd.grad(
+        loss, list(weights.values()), retain_graph=True, allow_unused=True
+    )
+    norms = {}
+    for (name, weight), gradient in zip(weights.items(), gradients):
+        norm = 0.0 if gradient is None else float(gradient.norm())
+        path = name.rpartition(".")[0] or name
+        norms[path] = norm / max(float(weight.detach().norm()), 1e-30) if relative else norm
+    return norms
+
+
+def effective_receptive_field(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    unit: tuple[int, int] | None = None,
+    *,
+    path: str | None = None,
+    count: int = 16,
+    seed: int = 0,
+) -> Tensor:
+    """How much each input pixel moves one unit: mean absolute gradient, (H, W), float32 on the CPU.
+
+    The gradient of the unit at (row, column) `unit` (None: the center) of the last feature map, or
+    of the one that module `path` returns, by `count` inputs drawn from a standard normal
+    distribution. The unit's channels enter with random signs, as if the loss's gradient came in
+    from above (Luo, Li, Urtasun, Zemel 2016, section 2). The model is in eval mode.
+    """
+    device = _like(model).device
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(count, *_shape(input_shape), generator=generator).to(device)
+
+    def seen(features: Tensor) -> Tensor:
+        signs = torch.randint(2, features.shape, generator=generator) * 2 - 1
+        return (features * signs.to(features)).sum()
+
+    gradient = _input_gradient(_copy(model), images, unit, path, seen)
+    return gradient.abs().mean(dim=(0, 1)).float().cpu()
+
+
+def erf_width(field: Tensor, unit: tuple[int, int] | None = None) -> float:
+    """Side of an effective receptive field (H, W) in pixels, as Luo et al. 2016 measure it.
+
+    The square root of the number of pixels above 1 - 0.9545 times the center's value (section
+    3.1; 0.9545 is the share of a normal distribution within two standard deviations). `unit` is
+    the center's (row, column); None: the largest value.
+    """
+    center = field.max() if unit is None else field[unit]
+    if not center > 0:
+        raise ProbeError("the field is zero at its center. Is the unit dead (ReLU at 0)?")
+    return float((field > (1 - 0.9545) * center).sum()) ** 0.5
+
+
+def support(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    unit: tuple[int, int] | None = None,
+    *,
+    path: str | None = None,
+) -> Box:
+    """The input rectangle that one unit depends on, proved by gradient, inside the image.
+
+    Every weight of a copy is made positive, maximum pooling becomes average pooling, inputs are
+    positive and numbers are float64: then every activation is positive, every ReLU is open, no two
+    paths cancel, and a pixel's gradient is zero only where no path leads from it to the unit.
+    Returns ((top, bottom), (left, right)), inclusive.
+    """
+    model = _copy(model).double().cpu()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # 1 / fan-in: sums become means, so that nothing grows or dies out over many layers
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
+            parameter.fill_(1 / fan_in)
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.reset_running_stats()  # mean 0, variance 1
+    generator = torch.Generator().manual_seed(0)
+    images = 0.5 + torch.rand(1, *_shape(input_shape), generator=generator, dtype=torch.float64)
+    with _NothingHidden():
+        gradient = _input_gradient(model, images, unit, path, torch.sum)
+    seen = gradient.abs().sum(dim=(0, 1)) > 0
+    if not seen.any():
+        raise ProbeError("the unit's gradient is zero everywhere: it does not depend on the input.")
+    rows, columns = seen.any(1).nonzero().flatten(), seen.any(0).nonzero().flatten()
+    return (int(rows[0]), int(rows[-1])), (int(columns[0]), int(columns[-1]))
+
+
+class _NothingHidden(TorchFunctionMode):
+    """Replaces what would hide a pixel: a maximum depends on one only, ReLU6 on none above 6."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (F.max_pool2d, torch.max_pool2d):
+            return _average(*args, **kwargs)
+        if func is F.max_pool2d_with_indices:
+            raise ProbeError("max pooling with return_indices has no average to put in its place.")
+        if func is F.adaptive_max_pool2d:
+            return F.adaptive_avg_pool2d(*args[:2])
+        if func in (F.relu6, F.hardtanh):
+            return args[0]
+        return func(*args, **kwargs)
+
+
+def _average(
+    images: Tensor, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, **_
+) -> Tensor:
+    if dilation in (1, (1, 1)):
+        return F.avg_pool2d(images, kernel_size, stride or kernel_size, padding, ceil_mode)
+    if ceil_mode:
+        raise ProbeError("maximum pooling with both dilation and ceil_mode is not supported.")
+    height, width = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
+    ones = images.new_ones(images.shape[1], 1, height, width) / (height * width)
+    return F.conv2d(
+        images, ones, None, stride or kernel_size, padding, dilation, groups=images.shape[1]
+    )
+
+
+def _input_gradient(
+    model: nn.Module,
+    images: Tensor,
+    unit: tuple[int, int] | None,
+    path: str | None,
+    scalar: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Gradient of scalar(features[:, :, row, column]) by the images, of their shape."""
+    images.requires_grad_()
+    kept: dict[str, Tensor] = {}
+    if path is not None:
+        _keep_output(model, path, lambda output: kept.update({path: output.clone()}))
+    with torch.enable_grad():
+        features = model(images)
+        if path is not None:
+            _all_called([path], kept)
+            features = kept[path]
+        if not isinstance(features, Tensor) or features.ndim != 4:
+            got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ProbeError(
+                f"the model returns {got}; expected a feature map (N, C, H, W). Name a module that "
+                'makes one, such as path="features", or pass that part of the model.'
+            )
+        height, width = features.shape[2:]
+        row, column = (height // 2, width // 2) if unit is None else unit
+        if not (0 <= row < height and 0 <= column < width):
+            raise ProbeError(
+                f"unit ({row}, {column}) is outside the feature map of {height} x {width}; "
+                f"expected row 0 to {height - 1} and column 0 to {width - 1}."
+            )
+        return torch.autograd.grad(scalar(features[:, :, row, column]), images)[0]
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def _like(model: nn.Module) -> Tensor:
+    """A tensor on the model's device; one on the CPU for a model without parameters."""
+    return next(model.parameters(), torch.empty(0))
+
+
+def _shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
+    if len(input_shape) != 3:
+        raise ProbeError(f"input_shape {tuple(input_shape)}; expected (channels, height, width).")
+    channels, height, width = input_shape
+    return channels, height, width
+
+
+def _keep_output(model: nn.Module, path: str, keep: Callable[[Tensor], None]) -> None:
+    modules = dict(model.named_modules())
+    if path not in modules:
+        close = get_close_matches(path, modules, n=1)
+        known = ", ".join(list(modules)[1:9])
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {known}."
+        raise ProbeError(f"the model has no module {path!r}; {hint}")
+    modules[path].register_forward_hook(lambda module, args, output: keep(output))
+
+
+def _all_called(paths: list[str], found: dict[str, Tensor]) -> None:
+    missing = [path for path in paths if path not in found]
+    if missing:
+        raise ProbeError(f"the forward pass did not call {', '.join(missing)}.")

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cnnlab.probes import (
+    ProbeError,
+    activations,
+    effective_receptive_field,
+    erf_width,
+    gradient_norms,
+    support,
+)
+
+
+def stack(blocks, channels=8, seed=0):
+    torch.manual_seed(seed)
+    layers, before = [], 1
+    for _ in range(blocks):
+        layers += [nn.Conv2d(before, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU()]
+        before = channels
+    return nn.Sequential(*layers)
+
+
+def chain(*layers):
+    return nn.Sequential(*layers)
+
+
+# Exact support
+
+
+@pytest.mark.parametrize(
+    "model, size, unit, expected",
+    [
+        (stack(3), 21, (10, 10), ((7, 13), (7, 13))),
+        (stack(3), 21, (0, 20), ((0, 3), (17, 20))),  # clipped at the border
+        (chain(nn.Conv2d(1, 2, 3, dilation=2)), 9, (2, 3), ((2, 6), (3, 7))),
+        (chain(nn.Conv2d(1, 2, (1, 3))), 9, (4, 4), ((4, 4), (4, 6))),
+        (chain(nn.Conv2d(1, 2, 7, 2, 3), nn.MaxPool2d(3, 2, 1)), 33, (4, 4), ((11, 21), (11, 21))),
+        (chain(nn.MaxPool2d(2, 2), nn.Conv2d(1, 1, 3)), 16, (2, 2), ((4, 9), (4, 9))),
+        (chain(nn.MaxPool2d(3, 2, ceil_mode=True)), 8, (3, 3), ((6, 7), (6, 7))),
+        (chain(nn.AdaptiveMaxPool2d(1)), 6, (0, 0), ((0, 5), (0, 5))),
+        (chain(nn.MaxPool2d(2, 1, dilation=3)), 9, (1, 2), ((1, 4), (2, 5))),
+        (chain(nn.ConvTranspose2d(1, 1, 2, 2), nn.Conv2d(1, 1, 3)), 6, (3, 3), ((1, 2), (1, 2))),
+        (chain(nn.Conv2d(1, 4, 3), nn.Dropout(0.9), nn.Sigmoid()), 9, (0, 0), ((0, 2), (0, 2))),
+    ],
+)
+def test_support_is_the_rectangle_worked_out_by_hand(model, size, unit, expected):
+    assert support(model, (1, size, size), unit) == expected
+
+
+def test_support_covers_functional_pooling_and_the_center_by_default():
+    # unit (5, 5): the pooled convolution sees rows 4 to 7, the short branch 5 to 7
+    assert support(AddPool(), (1, 11, 11)) == ((4, 7), (4, 7))
+
+
+def test_support_does_not_depend_on_the_weights():
+    model = stack(2)
+    nn.init.constant_(model[3].bias, -1e6)  # every ReLU after it is shut
+    nn.init.zeros_(model[0].weight)
+    model[1].running_mean.fill_(1e6)
+    assert support(model, (1, 9, 9), (4, 4)) == ((2, 6), (2, 6))
+
+
+def test_support_of_nothing_says_so():
+    with pytest.raises(ProbeError, match="does not depend on the input"):
+        support(chain(nn.Conv2d(1, 1, 1), Zero()), (1, 5, 5))
+    with pytest.raises(ProbeError, match="return_indices"):
+        support(chain(nn.MaxPool2d(2, return_indices=True)), (1, 5, 5))
+
+
+class Zero(nn.Module):
+    def forward(self, x):
+        return x * 0
+
+
+class AddPool(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+
+    def forward(self, x):
+        short = F.max_pool2d(x, 3, stride=1, padding=1)
+        return F.relu(F.max_pool2d(self.conv(x), 2, stride=1)) + short[:, :, 1:, 1:]
+
+
+def test_support_of_a_named_module():
+    model = chain(stack(2), nn.Flatten(), nn.Linear(8 * 81, 3))
+    assert support(model, (1, 9, 9), (4, 4), path="0.2") == ((3, 5), (3, 5))
+    assert support(model, (1, 9, 9), (4, 4), path="0") == ((2, 6), (2, 6))
+
+
+# Effective receptive field
+
+
+def test_effective_field_lies_in_the_theoretical_one_and_peaks_inside():
+    field = effective_receptive_field(stack(4), (1, 21, 21))
+    assert field.shape == (21, 21) and field.dtype == torch.float32
+    outside = field.clone()
+    outside[6:15, 6:15] = 0
+    assert outside.sum() == 0 and field[6:15, 6:15].sum() > 0
+    top = int(field.argmax())
+    assert abs(top // 21 - 10) <= 2 and abs(top % 21 - 10) <= 2
+
+
+def test_effective_field_of_equal_weights_is_the_known_convolution():
+    model = chain(nn.Conv2d(1, 1, 3, bias=False), nn.Conv2d(1, 1, 3, bias=False))
+    for conv in model:
+        nn.init.ones_(conv.weight)
+    row = torch.tensor([1.0, 2.0, 3.0, 2.0, 1.0])
+    field = effective_receptive_field(model, (1, 5, 5), count=2)
+    assert torch.equal(field, row[:, None] * row)
+
+
+def test_effective_field_follows_seed_and_unit():
+    model = stack(2)
+    same = [effective_receptive_field(model, (1, 11, 11), seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(same[0], same[1]) and not torch.equal(same[0], same[2])
+    corner = effective_receptive_field(model, (1, 11, 11), (0, 0))
+    assert corner[:3, :3].sum() == corner.sum() > 0
+
+
+def test_width_counts_pixels_above_the_papers_threshold():
+    field = torch.zeros(9, 9)
+    field[3:6, 3:6] = 0.046
+    field[4, 4] = 1.0
+    assert erf_width(field) == erf_width(field, (4, 4)) == 3
+    field[3, 3] = 0.045
+    assert erf_width(field) == pytest.approx(8**0.5)
+    with pytest.raises(ProbeError, match="zero at its center"):
+        erf_width(field, (0, 0))
+
+
+def test_the_share_that_is_effective_shrinks_with_depth():
+    widths = []
+    for depth in (4, 12):  # linear, equal weights: binomial, so the width grows as a square root
+        model = chain(*[nn.Conv2d(1, 1, 3, padding=1, bias=False) for _ in range(depth)])
+        for conv in model:
+            nn.init.constant_(conv.weight, 1 / 9)
+        field = effective_receptive_field(model, (1, 41, 41), count=1)
+        widths.append(erf_width(field) / (2 * depth + 1))
+    assert widths[1] < 0.85 * widths[0] < 0.85
+
+
+# Activations and gradients
+
+
+def test_activations_are_those_of_the_modules_and_not_overwritten():
+    model = chain(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(2))
+    x = torch.randn(4, 1, 6, 6)
+    found = activations(model, x, ["1", "0"])
+    assert list(found) == ["1", "0"]
+    assert torch.equal(found["0"], model[0](x)) and found["0"].min() < 0
+    assert torch.equal(found["1"], model[0](x).relu())
+
+
+def test_gradient_norms_are_those_of_backward():
+    model = chain(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(32, 3))
+    loss = F.cross_entropy(model(torch.randn(5, 1, 6, 6)), torch.tensor([0, 1, 2, 0, 1]))
+    norms = gradient_norms(model, loss)
+    relative = gradient_norms(model, loss, relative=True)
+    assert model[0].weight.grad is None
+    loss.backward()  # the graph is still there
+    assert list(norms) == ["0", "3"]
+    for path, norm in norms.items():
+        weight = model[int(path)].weight
+        assert norm == pytest.approx(float(weight.grad.norm()), rel=1e-5)
+        assert relative[path] == pytest.approx(norm / float(weight.detach().norm()), rel=1e-5)
+
+
+PROBES = [
+    lambda model: activations(model, torch.randn(2, 1, 9, 9), ["2"]),
+    lambda model: effective_receptive_field(model, (1, 9, 9)),
+    lambda model: support(model, (1, 9, 9)),
+]
+
+
+@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_callers_model_is_left_as_it_was(probe, training):
+    model = stack(2).train(training)
+    model[4].eval()
+    model[0].weight.grad = torch.ones_like(model[0].weight)
+    before = copy.deepcopy(model)
+    rng = torch.get_rng_state()
+    torch.randn(2, 1, 9, 9)  # what the first probe's own input draws
+    after_input = torch.get_rng_state()
+    torch.set_rng_state(rng)
+    probe(model)
+    assert torch.equal(torch.get_rng_state(), after_input if probe is PROBES[0] else rng)
+    assert [m.training for m in model.modules()] == [m.training for m in before.modules()]
+    for (name, a), b in zip(model.state_dict().items(), before.state_dict().values()):
+        assert torch.equal(a, b) and a.dtype == b.dtype, name
+    assert all(p.requires_grad for p in model.parameters())
+    assert torch.equal(model[0].weight.grad, torch.ones_like(model[0].weight))
+    assert all(p.grad is None for p in model[1:].parameters())
+    assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    "probe, message",
+    [
+        (lambda m: activations(m, torch.zeros(1, 1, 9, 9), ["00"]), "no module '00'; "),
+        (lambda m: activations(m, torch.zeros(1, 1, 9, 9), ["stem"]), "no module 'stem'; known: 0"),
+        (lambda m: support(m, (1, 9, 9), (9, 0)), r"unit \(9, 0\) is outside .* 9 x 9"),
+        (lambda m: support(m, (9, 9)), r"\(9, 9\); expected \(channels, height, width\)"),
+        (lambda m: support(chain(m, nn.Flatten()), (1, 9, 9)), r"\(1, 648\); expected a fe"),
+        (lambda m: gradient_norms(m, torch.tensor(1.0)), "grad False; expected one number"),
+    ],
+)
+def test_bad_requests_are_named(probe, message):
+    with pytest.raises(ProbeError, match=message):
+        probe(stack(2))

@@ -1,0 +1,464 @@
+"""The trace against authorities: torchvision's metadata, real passes, gradients, PyTorch itself."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cnnlab import arithmetic
+from cnnlab.models import build
+from cnnlab.torchvision_compat import import_torchvision
+from cnnlab.trace import TraceError, trace
+
+import_torchvision()
+from torchvision import models as published  # noqa: E402  (only importable after the line above)
+
+# One network per family of operations; sizes as torchvision published them.
+AUTHORITIES = """alexnet vgg16 vgg11_bn googlenet inception_v3 resnet50 resnext50_32x4d densenet121
+mobilenet_v2 mobilenet_v3_small mnasnet0_5 shufflenet_v2_x0_5 squeezenet1_0 efficientnet_b0
+regnet_y_400mf convnext_tiny vit_b_32 swin_t maxvit_t""".split()
+
+
+def on_meta(make, **options):
+    with torch.device("meta"):
+        return make(**options)
+
+
+@pytest.mark.parametrize("name", AUTHORITIES)
+def test_params_and_macs_are_torchvisions_to_every_published_digit(name):
+    weights = published.get_model_weights(name).DEFAULT
+    try:
+        model = on_meta(lambda: published.get_model(name))
+    except NotImplementedError:  # regnet computes its widths with tensors
+        model = published.get_model(name)
+    size = weights.transforms().crop_size[0]
+    table = trace(model, (3, size, size))
+    params = table.params
+    if name == "inception_v3":  # its published count includes the auxiliary head; googlenet's not
+        params += sum(table.unused.values())
+    assert params == weights.meta["num_params"]
+    assert round(table.macs / 1e9, 3) == weights.meta["_ops"]
+    assert not table.unknown
+
+
+# cnnlab's models, at sizes that keep a real pass cheap. Width and height differ where they may.
+OURS = {
+    "lenet5": (1, 28, 28),
+    "alexnet": (3, 67, 99),
+    "vgg11": (3, 32, 64),
+    "vgg16_bn": (3, 32, 64),
+    "vgg16_c": (3, 32, 64),
+    "vgg_small": (1, 28, 28),
+    "nin": (3, 32, 32),
+    "googlenet": (3, 64, 96),
+    "resnet20": (3, 32, 48),
+    "resnet18": (3, 64, 96),
+    "resnet50": (3, 64, 96),
+    "resnext50_32x4d": (3, 64, 96),
+    "densenet121": (3, 64, 96),
+    "densenet40_k12": (3, 32, 32),
+    "mobilenet_v1": (3, 64, 96),
+    "mobilenet_v2": (3, 64, 96),
+    "unet": (1, 92, 100),
+    "convnext_tiny": (3, 64, 96),
+}
+OPTIONS = {"unet": {"depth": 3, "width": 8}}
+
+
+def ours(name):
+    """The model on the meta device, in eval mode."""
+    return on_meta(build, name=name, **OPTIONS.get(name, {})).eval()
+
+
+def kept_for_real(model, images):
+    """Bytes that autograd keeps in a real pass, each storage once, parameters not counted."""
+    tensors = (*model.parameters(), *model.buffers())
+    own = {tensor.untyped_storage().data_ptr() for tensor in tensors}
+    alive, total = [], 0
+
+    def pack(tensor):
+        nonlocal total
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            own.add(storage.data_ptr())
+            alive.append(storage)
+            total += storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = model(images)
+    del output
+    return total
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_kept_bytes_are_what_a_real_pass_keeps(name):
+    """To the byte. Statistics of batch norm do not grow with the batch: two batches tell."""
+    model, shape = ours(name).train().to_empty(device="cpu"), OURS[name]
+    two, four = (kept_for_real(model, torch.rand(n, *shape)) for n in (2, 4))
+    per_image = (four - two) // 2
+    fixed = two - 2 * per_image
+    assert trace(model, shape, training=True).kept_bytes == per_image + fixed
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_arithmetic_predicts_every_convolution(name):
+    """Formulas, trace and PyTorch's own forward agree on sizes, parameters and MACs."""
+    model, shape = ours(name), OURS[name]
+    table = trace(model, shape)
+    real = {}
+    for path, module in model.named_modules():
+        module.register_forward_hook(lambda m, x, y, path=path: real.update({path: (x[0], y)}))
+    model(torch.empty(1, *shape, device="meta"))
+    convolutions = [(p, m) for p, m in model.named_modules() if type(m) is nn.Conv2d]
+    assert convolutions
+    for path, conv in convolutions:
+        x, y = real[path]
+        row = table[path]
+        assert row.out_shape == tuple(y.shape[1:])
+        assert row.out_shape[1:] == tuple(
+            arithmetic.output_size(n, k, s, p, d)
+            for n, k, s, p, d in zip(
+                x.shape[2:], conv.kernel_size, conv.stride, conv.padding, conv.dilation
+            )
+        )
+        geometry = conv.in_channels, conv.out_channels, conv.kernel_size
+        assert row.params == arithmetic.conv_params(
+            *geometry, groups=conv.groups, bias=conv.bias is not None
+        )
+        assert row.macs == arithmetic.conv_macs(*geometry, tuple(y.shape[2:]), conv.groups)
+
+
+# Long thin images: along their width the units in the middle see all they can, at little cost.
+PROVED = {
+    "alexnet": ((3, 67, 450), ["features.2", "features.12"]),
+    "vgg16": ((3, 32, 480), ["features.9", "features.30"]),
+    "googlenet": ((3, 48, 1500), ["inception3b", "inception5b"]),
+    "resnet18": ((3, 32, 1100), ["layer2", "layer4"]),
+    "resnet50": ((3, 32, 1100), ["layer2", "layer4"]),
+    "resnext50_32x4d": ((3, 32, 1100), ["layer4"]),
+    "densenet121": ((3, 32, 900), ["features.denseblock1", "features.denseblock2"]),
+    "mobilenet_v2": ((3, 32, 1200), ["features.18"]),
+    "unet": ((1, 92, 300), ["down.2", "up.1", "join.2"]),
+}
+
+
+@pytest.mark.parametrize("name", PROVED)
+def test_receptive_fields_are_the_gradients_support(name):
+    shape, layers = PROVED[name]
+    table = trace(build(name, **OPTIONS.get(name, {})), shape)
+    check = table.check(layers)
+    assert check.units
+    assert check.ok, str(check)
+    for one in check.units:
+        first, last = one.proved[1]
+        assert 0 < first and last < shape[2] - 1, "the unit is not an interior one"
+        window = table[one.path].windows[1]
+        if name == "unet":  # after transposed convolutions units of some phases see less
+            assert last - first + 1 <= window.size
+        else:
+            assert (first, last) == window.box(one.unit[1])
+
+
+def test_check_can_fail():
+    table = trace(build("lenet5"), (1, 28, 28))
+    assert table.check().ok and len(table.check().units) >= 4
+    other = trace(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3)), (1, 28, 28))
+    other.model = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 5, padding=1))
+    assert not other.check(["1"]).ok
+    assert "the gradient says" in str(other.check(["1"]))
+
+
+@pytest.mark.parametrize(
+    "name, layer, size",
+    [
+        ("resnet18", "layer4", 435),  # sees more than
+        ("resnet50", "layer4", 427),  # the deeper one
+        ("vgg16", "features.30", 212),  # Araujo et al. 2019
+        ("googlenet", "inception5b", 715),
+    ],
+)
+def test_receptive_fields_by_the_recurrence(name, layer, size):
+    """The sizes an independent recurrence over kernels and strides gives (issue tracker, papers)."""
+    table = trace(on_meta(build, name=name), (3, 224, 224))
+    assert table[layer].receptive_field == (size, size)
+
+
+# ------------------------------------------------------------------- what learners write
+
+
+class Functional(nn.Module):
+    """Everything without a module of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8, 3, 3, 3))
+        self.bias = nn.Parameter(torch.ones(8))
+
+    def forward(self, x):
+        x = F.relu(F.conv2d(x, self.weight, self.bias, padding=1))
+        a, b = x.chunk(2, dim=1)
+        return torch.cat([a + b, F.max_pool2d(b, 3, 1, 1)], 1).mean((2, 3))
+
+
+def test_functional_calls_count_like_modules():
+    table = trace(Functional(), (3, 10, 12))
+    assert [row.op for row in table] == ["conv2d", "relu", "add", "max_pool2d", "cat", "mean"]
+    assert table.params == 8 * 27 + 8
+    assert table.macs == arithmetic.conv_macs(3, 8, 3, (10, 12))
+    assert table[3].receptive_field == table[4].receptive_field == (5, 5)
+    assert table[2].receptive_field == (3, 3)
+    assert table[-1].out_shape == (8,)
+
+
+def test_a_reused_module_counts_once_for_parameters_and_each_time_for_macs():
+    conv = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+    table = trace(nn.Sequential(conv, nn.ReLU(), conv), (4, 8, 8))
+    assert table.params == 144
+    assert table.macs == 2 * 144 * 64
+    assert table[-1].receptive_field == (5, 5)
+
+
+def test_tied_weights_count_once():
+    a, b = nn.Linear(6, 6), nn.Linear(6, 6)
+    b.weight = a.weight
+    table = trace(nn.Sequential(a, b), (6,))
+    assert table.params == 36 + 6 + 6
+
+
+def test_transposed_convolution_counts_each_input_value_once_per_tap():
+    """Feeding ones through ones makes the output's sum count the products."""
+    layer = nn.ConvTranspose2d(2, 3, 4, stride=2, bias=False)
+    table = trace(layer, (2, 5, 7))
+    with torch.no_grad():
+        layer.weight.fill_(1)
+        assert table.macs == layer(torch.ones(1, 2, 5, 7)).sum().item()
+    assert table[0].jump == (0.5, 0.5)
+
+
+def test_linear_on_channels_last_keeps_the_image():
+    class ChannelsLast(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = nn.Linear(4, 6, bias=False)
+
+        def forward(self, x):
+            return self.mix(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    table = trace(nn.Sequential(ChannelsLast(), nn.Conv2d(6, 1, 3)), (4, 9, 9))
+    assert table["0"].macs == 4 * 6 * 81
+    assert table[-1].receptive_field == (3, 3)
+
+
+def test_bias_norm_activation_and_pooling_are_not_macs():
+    layers = nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2)
+    table = trace(nn.Sequential(*layers), (1, 4, 4))
+    assert [row.macs for row in table] == [2 * 9 * 16, 0, 0, 0]
+    assert [row.other_ops for row in table] == [32, 64, 32, 32]
+
+
+def test_in_place_and_views_write_no_new_values():
+    table = trace(nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.ReLU()), (2, 3, 3))
+    assert [row.activations for row in table] == [0, 0, 18]
+    assert [row.op for row in table] == ["relu", "flatten", "relu"]
+
+
+def test_squeeze_and_excite_is_context_not_size():
+    class Gate(nn.Module):
+        def forward(self, x):
+            return x * x.mean((2, 3), keepdim=True).sigmoid()
+
+    table = trace(nn.Sequential(nn.Conv2d(3, 3, 3), Gate()), (3, 12, 12))
+    assert table[-1].receptive_field == (3, 3) and table[-1].context
+    assert not table[0].context
+
+
+@pytest.mark.parametrize("norm", [nn.GroupNorm(1, 3), nn.InstanceNorm2d(3), nn.LayerNorm([3, 8, 8])])
+def test_normalization_over_space_is_context(norm):
+    assert trace(norm, (3, 8, 8))[-1].context
+
+
+def test_global_pool_and_flatten_see_the_whole_image():
+    for head in (nn.AdaptiveAvgPool2d(1), nn.Flatten()):
+        table = trace(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), head), (1, 10, 10))
+        assert table[-1].share_seen == 1
+        assert table.box(1, 0, 0) == ((0, 9), (0, 9))
+
+
+def test_circular_padding_sees_the_other_side():
+    layer = nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular")
+    table = trace(layer, (1, 6, 6))
+    assert table[-1].receptive_field == (3, 3)
+    assert table.box(len(table) - 1, 0, 3) == ((0, 5), (2, 4))
+
+
+def test_several_and_nested_inputs():
+    class Two(nn.Module):
+        def forward(self, pair, extra):
+            return torch.cat(pair, 1) + extra
+
+    table = trace(Two(), [(2, 5, 5), (3, 5, 5)], (5, 5, 5))
+    assert table[-1].out_shape == (5, 5, 5)
+    assert table.inputs == ((2, 5, 5), (3, 5, 5), (5, 5, 5))
+
+
+def test_example_tensors_bring_their_type():
+    table = trace(nn.Embedding(10, 4), torch.zeros(2, 7, dtype=torch.int64))
+    assert table[-1].out_shape == (7, 4)
+    assert table.params == 40
+
+
+def test_a_forward_that_needs_values_is_run_for_real_and_says_so():
+    class Picky(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3, bias=False)
+
+        def forward(self, x):
+            return self.conv(x) if x.sum().item() == 0 else x
+
+    table = trace(Picky(), (1, 5, 5))
+    assert table.macs == 18 * 9
+    assert table.note.startswith("run for real, because shapes alone were not enough")
+    assert "run for real" in str(table)
+
+
+class Fourier(nn.Module):
+    def forward(self, x):
+        return torch.fft.fft(x).real
+
+
+def test_an_operation_without_a_rule_is_named_and_not_guessed():
+    table = trace(nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), Fourier()), (1, 4, 4))
+    assert table.unknown and table.unknown[0].path == "1"
+    assert "no rule for" in table.unknown[0].note and "fft" in table.unknown[0].note
+    assert table[-1].receptive_field is None
+    assert "+ unknown" in str(table)
+    name = table.unknown[0].op
+
+    def rule(call):
+        call.macs = 123
+
+    assert trace(Fourier(), (1, 4, 4), rules={name: rule}).macs == 123
+
+
+# ------------------------------------------------------------------- the caller's model
+
+
+def state_of(model):
+    """Everything that must not change."""
+    return (
+        [(m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()],
+        {k: v.clone() for k, v in model.state_dict().items()},
+        [id(t) for t in (*model.parameters(), *model.buffers())],
+        [None if p.grad is None else p.grad.clone() for p in model.parameters()],
+        torch.get_rng_state(),
+    )
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+class Fails(nn.Module):
+    def forward(self, x):
+        raise KeyError("a learner's slip")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_nothing_about_the_callers_model_changes(fails, training):
+    last = Fails() if fails else nn.Dropout()
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), last).train()
+    model[1].eval()  # a mixed mode must come back mixed
+    model(torch.rand(2, 3, 8, 8)).sum().backward() if not fails else None
+    model.register_forward_hook(lambda *_: None)
+    before = copy.deepcopy(state_of(model))
+    if fails:
+        with pytest.raises(TraceError):
+            trace(model, (3, 8, 8), training=training)
+    else:
+        assert trace(model, (3, 8, 8), training=training).kept_bytes > 0
+    assert same(before, state_of(model))
+    from torch.nn.modules import module
+
+    assert not module._global_forward_hooks and not module._global_forward_pre_hooks
+
+
+# ------------------------------------------------------------------- bad input
+
+
+class WrongName(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(1, 1, 1), Fails())
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+@pytest.mark.parametrize(
+    "model, shape, message",
+    [
+        (
+            nn.Sequential(nn.Conv2d(3, 8, 3)),
+            (1, 8, 8),
+            "0 (Conv2d, conv2d) got (1, 8, 8): it has 1 channels where the weight expects 3; "
+            "give an input with 3 channels, or build the model for 1",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 1, 3, stride=2), nn.MaxPool2d(4)),
+            (1, 6, 6),
+            "1 (MaxPool2d, max_pool2d) got (1, 2, 2): kernel 4 does not fit size 2 with padding "
+            "0: pad by at least 1 on each side, or use a kernel that spans at most 2; one pixel "
+            "here is 2 pixels of the input, so give it a larger image",
+        ),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(9, 2)),
+            (1, 4, 4),
+            "1 (Linear, linear) got (16,): it has 16 features where the weight expects 9; the "
+            "model was built for another input size",
+        ),
+        (
+            WrongName(),
+            (1, 4, 4),
+            "inner.1 (Fails), line",
+        ),
+        (
+            nn.LazyConv2d(4, 3),
+            (1, 4, 4),
+            "weight has no shape yet, because its module is lazy: run the model once on a batch, "
+            "then trace it",
+        ),
+        (nn.Flatten(), (1, 0, 4), "an input shape has positive sizes, got (1, 0, 4)"),
+        (
+            nn.Flatten(),
+            "a picture",
+            "an input is a shape such as (3, 224, 224), an example tensor or a list of those; "
+            "got 'a picture'",
+        ),
+    ],
+)
+def test_errors_name_the_module_the_shape_and_the_next_step(model, shape, message):
+    with pytest.raises(TraceError) as caught:
+        trace(model, shape)
+    assert message in str(caught.value)
+
+
+def test_no_input_is_an_error():
+    with pytest.raises(TraceError, match="give it a shape such as"):
+        trace(nn.ReLU())
+
+
+def test_a_failing_forward_keeps_its_own_words():
+    with pytest.raises(TraceError, match="a learner's slip.*KeyError") as caught:
+        trace(Fails(), (1, 4, 4))
+    assert isinstance(caught.value.__cause__, KeyError)
