@@ -7,10 +7,12 @@ write such a function and name it in `BENCHES`.
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from statistics import median
 
 
@@ -131,4 +133,117 @@ def fit(rounds: int = 5, steps: int = 16, batch: int = 64) -> Iterator[str]:
         yield f"  {name:<12} {median(values):10,.0f}  {median(ratios):5.2f} of the floor"
 
 
-BENCHES: dict[str, Callable[[], Iterator[str]]] = {"start": start, "fit": fit}
+TRACED = "alexnet vgg16 googlenet resnet18 resnet50 resnet152 densenet121 densenet201".split()
+
+
+def trace(rounds: int = 5) -> Iterator[str]:
+    """Milliseconds to read a network at 3x224x224, beside other analysers that are installed.
+
+    Each in its default form (most run the network) and, where it can, on the meta device. Ours
+    includes the bytes kept for backward and the receptive fields, which the others do not have.
+    """
+    import torch
+
+    from cnnlab.models import build
+    from cnnlab.trace import trace as read
+
+    def ours(model, shape) -> object:
+        table = read(model, shape)
+        return table.kept_bytes, [row.receptive_field for row in table]
+
+    peers = _peers()
+    yield f"trace: ms, medians of {rounds} rounds, {torch.get_num_threads()} threads; (x ours)"
+    yield f"  {'':<12}{'cnnlab':>9}" + "".join(f"{name:>22}" for name in peers)
+    for name in TRACED:
+        model = build(name).eval()
+        with torch.device("meta"):
+            twin = build(name).eval()
+        jobs = {"cnnlab": _clock(ours, model, (3, 224, 224))}
+        for peer, (analyse, on_meta) in peers.items():
+            subject = twin if on_meta else model
+            image = torch.empty(1, 3, 224, 224, device="meta" if on_meta else "cpu")
+            jobs[peer] = _clock(analyse, subject, image.zero_())
+        times = interleaved(jobs, rounds)
+        base = median(times.pop("cnnlab"))
+        cells = (f"{1000 * median(t):13,.0f} ({median(t) / base:5.1f})" for t in times.values())
+        yield f"  {name:<12}{1000 * base:9.0f}" + "".join(f"{cell:>22}" for cell in cells)
+    for name in ("vgg16", "resnet152"):
+        yield f"  extra peak memory on {name}: {_extra_memory(name):.1f} MB"
+
+
+def _peers() -> dict[str, tuple[Callable, bool]]:
+    """Analysers found on this machine: name -> (function of model and image, on meta)."""
+    found: dict[str, tuple[Callable, bool]] = {}
+    with suppress(ImportError):
+        import torchinfo
+
+        def summary(model, image):
+            torchinfo.summary(model, input_data=image, verbose=0, device=image.device)
+
+        found |= {"torchinfo": (summary, False), "torchinfo meta": (summary, True)}
+    with suppress(ImportError):
+        import torchscan
+
+        found["torchscan"] = lambda model, x: torchscan.crawl_module(model, tuple(x.shape[1:])), False
+    with suppress(ImportError):
+        from fvcore.nn import FlopCountAnalysis
+
+        def count(model, image):
+            FlopCountAnalysis(model, image).unsupported_ops_warnings(False).total()
+
+        found["fvcore"] = count, False
+    with suppress(ImportError):
+        import thop
+
+        def profile(model, image):
+            thop.profile(copy.deepcopy(model), inputs=(image,), verbose=False)
+
+        found |= {"thop": (profile, False), "thop meta": (profile, True)}
+    with suppress(ImportError):
+        from calflops import calculate_flops
+
+        def flops(model, image):
+            calculate_flops(model, tuple(image.shape), print_results=False, print_detailed=False)
+
+        found["calflops"] = flops, False
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def counter(model, image):
+        with FlopCounterMode(display=False):
+            model(image)
+
+    return found | {"FlopCounter": (counter, False), "FlopCounter meta": (counter, True)}
+
+
+def _clock(job: Callable, *arguments: object) -> Callable[[], float]:
+    """Seconds of one call; a peer that cannot do it counts as not a number."""
+
+    def run() -> float:
+        began = time.perf_counter()
+        try:
+            job(*arguments)
+        except Exception:  # whatever a peer cannot do
+            return float("nan")
+        return time.perf_counter() - began
+
+    return run
+
+
+def _extra_memory(name: str) -> float:
+    """MB by which tracing raises the peak memory of a process that holds the model."""
+    code = f"""
+import resource
+from cnnlab.models import build
+from cnnlab.trace import trace
+trace(build("lenet5"), (1, 28, 28)).kept_bytes  # load what every trace needs
+model = build({name!r})
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+trace(model, (3, 224, 224)).kept_bytes
+print((peak() - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+BENCHES: dict[str, Callable[[], Iterator[str]]] = {"start": start, "fit": fit, "trace": trace}

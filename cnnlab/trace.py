@@ -32,7 +32,7 @@ Rule = Callable[["Call"], None]
 
 
 class TraceError(RuntimeError):
-    """A model that cannot be traced. The message names the module, what it got and the next step."""
+    """A model that cannot be traced: the module, what it got, and the next step."""
 
 
 def trace(
@@ -147,11 +147,12 @@ class _Watched:
             device = next((p.device for p in params.values()), torch.device("cpu"))
             buffers = {name: buffer.clone() for name, buffer in buffers}
             return params, buffers, _map(self.inputs, lambda x: torch.zeros_like(x, device=device))
-        params = {
+        twins = {
             name: torch.empty_like(p, device="meta").requires_grad_(p.requires_grad)
             for name, p in params
         }
-        return params, {name: torch.empty_like(b, device="meta") for name, b in buffers}, self.inputs
+        buffers = {name: torch.empty_like(b, device="meta") for name, b in buffers}
+        return twins, buffers, self.inputs
 
     @contextmanager
     def _unharmed(self, leaves_train: bool) -> Iterator[None]:
@@ -170,7 +171,7 @@ class _Watched:
 
     def explain(self, error: Exception) -> TraceError:
         """Name the module in whose forward the error was raised, and the line."""
-        where, path = "", ""
+        where = ""
         for frame, line in traceback.walk_tb(error.__traceback__):
             module = frame.f_locals.get("self")
             if frame.f_code.co_name == "forward" and id(module) in self.paths:
@@ -420,9 +421,10 @@ class _Operation:
     def __init__(self, func, rules: Mapping[str, Rule]):
         packet = func.overloadpacket.__name__
         self.name = packet.rstrip("_") if not packet.startswith("_") else packet
-        schema = func._schema
-        self.defaults = [(a.name, a.default_value if a.has_default_value() else None)
-                         for a in schema.arguments]
+        self.defaults = [
+            (a.name, a.default_value if a.has_default_value() else None)
+            for a in func._schema.arguments
+        ]
         self.constant = self.name.startswith("new_") or self.name.endswith("_like")
         self.in_place = packet.endswith("_") and not packet.endswith("__")
         pointwise = torch.Tag.pointwise in func.tags or self.name in POINTWISE

@@ -288,6 +288,17 @@ def test_vgg_layers_are_counted_as_in_table_1():
         assert len(weighted) == layers
 
 
+@pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg16_c", "vgg19"])
+def test_only_vggs_poolings_change_the_size(name):
+    model = on_meta(name)
+    convolutions = [f"features.{i}" for i, m in enumerate(model.features)
+                    if isinstance(m, nn.Conv2d)]
+    found = sizes(model, convolutions, 3, 224, 224)
+    stages = [stage for stage, kernels in enumerate(vgg.TABLE[dict(
+        vgg11="A", vgg13="B", vgg16="D", vgg16_c="C", vgg19="E")[name]]) for _ in kernels]
+    assert found == [(vgg.WIDTHS[stage], 224 >> stage, 224 >> stage) for stage in stages]
+
+
 def test_vgg_small_and_vgg_with_fewer_poolings():
     widths = (1, 32, 32, 64, 64, 128, 128)
     expected = sum(9 * a * b + b + 2 * b for a, b in zip(widths, widths[1:]))

@@ -196,8 +196,9 @@ exercises = Exercises(
     Exercise(
         "dilations", "Four layers that see 60 pixels", "design", 10, [1, 3, 9, 27], observe=_stack,
         mistakes=(
-            Mistake([1, 2, 4, 8], "No holes, but 31 pixels only: neighboring windows overlap more "
-                                  "than they need. How far apart may two windows of 3 be?"),
+            Mistake([1, 2, 4, 8], "No holes, but too narrow, like [1, 2, 4, 8] with its 31 pixels: "
+                                  "windows overlap more than they need. How far apart may two "
+                                  "windows of 3 be?"),
             Mistake([8, 8, 8, 8], "Wide enough, but the window has holes. A layer's taps may be no "
                                   "further apart than the windows of the map it reads are wide."),
             Mistake([1] * 30, "Right, and expensive: it can be done with four layers."),

@@ -141,12 +141,12 @@ def receptive_field() -> Explorer:
         "What does a unit see?",
         [Slider("kernel", "kernel", 1, 7, chosen.kernel),
          Slider("stride", "stride", 1, 3, chosen.stride),
-         Slider("dilation", "dilation", 1, 4, chosen.dilation),
+         Slider("dilation", "dilation", 1, 9, chosen.dilation),
          Toggle("padded", "pad every layer by half its kernel", True)],
         draw,
-        ["Three layers of 3x3, each with dilation 2: which pixels inside the window does the unit "
-         "never see? Then keep the three kernels and choose other dilations, so that it sees 15 "
-         "pixels in a row without a hole.",
+        ["Three layers of 3x3, each with dilation 2: which pixels of its window does the unit never "
+         "see? Then choose other dilations. How many pixels in a row can it see without a hole? "
+         "(More than 15.)",
          "Five layers of 3x3, one of them with stride 2. In which layer does the stride make the "
          "receptive field largest, and in which does it change nothing?",
          "Make the receptive field larger than the image of 32 pixels. In how many of them do 95% "

@@ -1,0 +1,228 @@
+"""Chapter 00: its exercises are sound, its explorer shows what the network does, its claims have
+their cells."""
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cnnlab.data import Images, load
+from cnnlab.exercises import chapter_00
+from cnnlab.exercises.frame import verify
+from cnnlab.explorers import lenet as explorer
+from cnnlab.models import build
+from cnnlab.trace import trace
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "00-start-here.ipynb"
+# Every claim of the chapter: the cell that shows it, and what that cell's output must say.
+CLAIMS = {
+    "the data: 1,797 digits in three parts": ("00-digits", "1257 of 1x32x32"),
+    "LeNet-5 reads shuffled digits": ("00-puzzle", "noise read right: True"),
+    "4% of the parameters are in the convolutions": ("00-where", "hold 4.2% of the parameters"),
+    "and 86% of the work": ("00-where", "do 85.9% of the multiply-accumulates"),
+    "an 8x8 image does not go through": ("00-naive", "got 8x8"),
+    "the network built here is the package's": ("00-build", "same answers: True"),
+    "it has 61,706 parameters with bias": ("00-build", "61,706, with bias"),
+    "it learns to read in seconds": ("00-wrong", "test digits read right: True"),
+    "pixels in place, convolutions win": ("00-measure", "ahead at every start: True"),
+    "pixels shuffled, they lose": ("00-measure", "behind at every start: True"),
+    "shuffling costs LeNet-5 over 10 points": ("00-measure", "10 points at every start: True"),
+    "and the dense network nothing to speak of": ("00-measure", "5 points on average: True"),
+    "C1 follows a digit that moves": ("00-follow", "C1 follows a move of one by one: True"),
+    "S2 does not follow moves of one": ("00-follow", "S2 follows a move of one by one: False"),
+    "S2 follows moves of two": ("00-follow", "S2 follows a move of two by one: True"),
+    "the paper's 60,000 is exact": ("00-paper", "network: 60,000 trainable"),
+    "and differs from ours in three places": ("00-paper", "+900 in C3, -44 in the poolings, +850"),
+    "a frozen first layer still reads": ("00-frozen", "over 80% at every start: True"),
+    "it costs a few points": ("00-frozen", "between 0 and 8 points: True"),
+}
+# LeCun et al. 1998, section II.B and table I: trainable parameters and connections per layer.
+PAPER = {"C1": (156, 122_304), "S2": (12, 5_880), "C3": (1_516, 151_600), "S4": (32, 2_000),
+         "C5": (48_120, 48_120), "F6": (10_164, 10_164)}
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return {cell.id: cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
+
+
+@pytest.fixture(scope="module")
+def ten():
+    test = load("digits").test
+    return test[[test.labels.tolist().index(digit) for digit in range(10)]]
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return build("lenet5", image_size=32)
+
+
+@pytest.fixture(scope="module")
+def at_work(network, ten):
+    torch.manual_seed(1)
+    other = build("lenet5", image_size=32)
+    return explorer.lenet({"first": network, "second": other}, ten, (0.17,), (0.32,))
+
+
+def printed(cell) -> str:
+    return "".join(output.get("text", "") for output in cell.outputs)
+
+
+def texts(svg: str) -> list[str]:
+    return [unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
+
+
+# The page
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_each_claim_has_its_cell(cells, claim):
+    cell, words = CLAIMS[claim]
+    assert cell in cells, f"{claim}: cell {cell} is gone"
+    assert words in printed(cells[cell])
+    assert "nbval-ignore-output" not in cells[cell].metadata.get("tags", [])
+
+
+def test_it_is_short(cells):
+    words = " ".join(c.source for c in cells.values() if c.cell_type == "markdown").split()
+    lines = [c.source.split("\n") for c in cells.values() if c.cell_type == "code"]
+    assert len(cells) <= 45 and 1_200 <= len(words) <= 2_000
+    assert max(map(len, lines)) <= 25 and max(len(line) for cell in lines for line in cell) <= 100
+
+
+def test_every_exercise_is_asked_and_the_next_chapter_exists(cells):
+    code = "\n".join(c.source for c in cells.values() if c.cell_type == "code")
+    for exercise in chapter_00.exercises:
+        for call in ("check(", "hint()", "solution()"):
+            assert f"ex.{exercise.name}.{call}" in code
+    named = re.findall(r"`(\d\d-[a-z-]+\.ipynb)`", cells["00-summary"].source)
+    assert named and all((NOTEBOOK.parent / name).exists() for name in named)
+
+
+def test_hint_and_solution_of_the_bug_name_the_numbers_of_its_error(cells):
+    source = cells["00-batch"].source.partition("ex.batch")[0]
+    space = {"nn": torch.nn, "torch": torch}
+    exec(source, space)
+    assert space["Small"]()(torch.ones(1, 1, 32, 32)).numel() == 10
+    with pytest.raises(RuntimeError, match="1x3528 and 1176x10"):
+        space["Small"]()(torch.ones(3, 1, 32, 32))
+    assert chapter_00.exercises.batch.check(space["Small"]).message.startswith("One image goes")
+
+
+# Exercises and quiz
+
+@pytest.mark.parametrize("exercise", chapter_00.exercises, ids=lambda e: e.name)
+def test_exercise_is_sound(exercise):
+    assert verify(exercise) == []
+    assert len(exercise.mistakes) >= 2 and len(exercise.hints) >= 2
+
+
+def test_answers_agree_with_the_table(network):
+    table = trace(network, (1, 32, 32))
+    answers = {exercise.name: exercise.answer for exercise in chapter_00.exercises}
+    assert answers["with_parameters"] == sum(row.params > 0 for row in table)
+    assert answers["c3_weights"] == network.c3.weight.numel()
+    assert table["c5"].params == 48_120 and round(100 * 48_120 / table.params) == 78
+
+
+def test_another_correct_answer_passes():
+    def counted(scores, labels):
+        rows = zip(scores.tolist(), labels.tolist())
+        return sum(row.index(max(row)) == label for row, label in rows) / len(labels)
+
+    assert chapter_00.exercises.accuracy.check(counted).passed
+
+
+def test_quiz_has_five_questions_with_the_right_option_in_changing_places():
+    places = [[option.right for option in q.options].index(True) for q in chapter_00.quiz.questions]
+    assert len(places) == 5 and len(set(places)) == 3
+    assert chapter_00.quiz.score(places) == 5
+
+
+def test_the_papers_own_totals():
+    # "340,908 connections, but only 60,000 trainable": the 840 fixed ones of the output included.
+    parameters, connections = zip(*PAPER.values())
+    assert sum(parameters) == 60_000
+    assert sum(connections) + 84 * 10 == 340_908
+
+
+# Explorer
+
+def test_draw_shows_what_the_network_answers(at_work, network, ten):
+    for digit, right, down in ((0, 0, 0), (3, 8, 2), (8, 5, 7)):
+        at_work.set(digit=digit, right=right, down=down, network="first", layer="c1")
+        large = F.interpolate(ten.images[digit:digit + 1], scale_factor=3)
+        image = F.pad(large, (right, 8 - right, down, 8 - down)).float() / 255
+        with torch.no_grad():
+            scores = network((image - 0.17) / 0.32).softmax(1)[0]
+        shown = texts(at_work.svg)
+        assert f"read as {int(scores.argmax())}" in shown
+        assert [f"{score:.0%}" for score in scores] == [t for t in shown if t.endswith("%")]
+        assert ("right" if int(scores.argmax()) == digit else f"wrong, it is {digit}") in shown
+    at_work.reset()
+
+
+def test_places_are_counted(at_work, network, ten):
+    images = explorer.everywhere(ten.images[:1])[0].float() / 255
+    with torch.no_grad():
+        hits = int((network((images - 0.17) / 0.32).argmax(1) == 0).sum())
+    at_work.set(digit=0)
+    shown = texts(at_work.svg)
+    assert f"Right in {hits} of 81 places" in shown
+    # each place that is not right shows one digit: what it was taken for
+    small = [t for t in shown if re.fullmatch(r"\d", t)]
+    assert len(small) == 10 + 81 - hits
+    at_work.reset()
+
+
+@pytest.mark.parametrize("layer, words", [("c1", "C1: 6 maps of 28 x 28"), ("s2", "6 maps of 14"),
+                                          ("c3", "16 maps of 10 x 10"), ("s4", "16 maps of 5 x 5")])
+def test_maps_are_those_of_the_layer(at_work, network, layer, words):
+    at_work.set(layer=layer)
+    assert any(words in text for text in texts(at_work.svg))
+    at_work.set(layer="c1")
+
+
+def test_every_place_is_where_it_says(ten):
+    fields = explorer.everywhere(ten.images)
+    assert fields.shape == (10, 81, 1, 32, 32)
+    large = F.interpolate(ten.images, scale_factor=3)
+    assert torch.equal(fields[:, 2 * 9 + 7, :, 2:26, 7:31], large)
+    assert (fields.float().sum((2, 3, 4)) == large.float().sum((1, 2, 3))[:, None]).all()
+
+
+def test_draw_is_pure_and_every_picture_has_one_size(at_work):
+    first = at_work.svg
+    boxes = set()
+    for state in ({"layer": "c3"}, {"network": "second"}, {"digit": 9, "right": 0}, {"down": 8}):
+        at_work.set(**state)
+        boxes.add(re.search(r'viewBox="[^"]*"', at_work.svg).group())
+        assert at_work.picture.error == ""
+    assert len(boxes) == 1
+    at_work.reset()
+    assert at_work.svg == first
+
+
+def test_a_click_on_a_place_moves_the_digit_there(at_work):
+    at_work.picture.picked = {"key": "place,6,1", "n": 1}
+    assert (at_work.state["down"], at_work.state["right"]) == (6, 1)
+    at_work.reset()
+
+
+def test_the_networks_are_left_as_they_were(network, ten):
+    network.train()
+    explorer.lenet(network, ten[:2], (0.0,), (1.0,))
+    assert network.training and all(p.grad is None for p in network.parameters())
+
+
+@pytest.mark.parametrize("size, count", [(28, 3), (8, 0)])
+def test_other_images_are_refused_with_a_sentence(network, size, count):
+    images = Images(torch.zeros(count, 1, size, size, dtype=torch.uint8),
+                    torch.zeros(count, dtype=torch.int64), ("0",))
+    with pytest.raises(ValueError, match=r"expected at least one of \(1, 8, 8\)"):
+        explorer.lenet(network, images, (0.0,), (1.0,))
