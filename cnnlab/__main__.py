@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="a model layer by layer: shapes, parameters, MACs")
     table.add_argument("model", help="for example vgg16")
     table.add_argument("--input", default="3,224,224", metavar="C,H,W", help="default: %(default)s")
+    table.add_argument("--depth", type=int, help="one row per module, down to this depth")
     table.set_defaults(run=_table)
 
     train = commands.add_parser("train", help="train a model on a data set")
@@ -75,7 +76,8 @@ def _table(options: argparse.Namespace) -> int:
 
     try:
         given = {"in_channels": shape[0]} if "in_channels" in known(options.model) else {}
-        print(trace(build(options.model, **given), shape))
+        table = trace(build(options.model, **given), shape)
+        print(table.fold(options.depth) if options.depth else table)
     except (ValueError, RuntimeError) as error:
         raise Refused(_sentence(error)) from error
     return 0
@@ -151,7 +153,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from cnnlab.data import data_folder
 
     try:
-        rows.append(("scale", f"{lesson._scale(device)} (set CNNLAB_SCALE to change it)"))
+        rows.append(("scale", f"{lesson.scale_for(device)} (set CNNLAB_SCALE to change it)"))
     except ValueError as error:
         rows.append(("scale", str(error)))
         status = 1
@@ -167,7 +169,7 @@ def _doctor(options: argparse.Namespace) -> int:
         rows.append(("torchvision", f"cannot be imported: {_sentence(error)}"))
         status = 1
     rows.append(("data", f"{data_folder()} (set CNNLAB_DATA to change it)"))
-    progress = lesson._progress_folder().resolve()
+    progress = lesson.progress_folder().resolve()
     rows.append(("progress", f"{progress} (set CNNLAB_PROGRESS to change it)"))
     return _report(rows, status)
 

@@ -37,7 +37,7 @@ def start(chapter: str) -> Lesson:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    lesson = Lesson(chapter, device, _scale(device), Progress(_progress_folder()))
+    lesson = Lesson(chapter, device, scale_for(device), Progress(progress_folder()))
     torch.manual_seed(0)
     _show(lesson.card())
     return lesson
@@ -282,11 +282,13 @@ def _sound(kept: dict) -> bool:
             and all(isinstance(p, dict) for p in predictions.values()))
 
 
-def _progress_folder() -> Path:
+def progress_folder() -> Path:
+    """Where progress is kept: `CNNLAB_PROGRESS`, else my-progress/ beside the notebook."""
     return Path(os.environ.get("CNNLAB_PROGRESS") or FOLDER)
 
 
-def _scale(device: str) -> str:
+def scale_for(device: str) -> str:
+    """`CNNLAB_SCALE`, else "full" on a GPU and "quick" on a CPU. Raises LessonError if wrong."""
     scale = os.environ.get("CNNLAB_SCALE") or ("full" if device == "cuda" else "quick")
     if scale not in SCALES:
         raise LessonError(f"CNNLAB_SCALE is {scale!r}, expected quick or full; set one of them, "

@@ -449,7 +449,8 @@ def _same_shape(a):
 
 def _conv_shape(a):
     x, weight, groups = a["input"], a["weight"], a["groups"]
-    if x.dim() != weight.dim() or isinstance(a["padding"], str):
+    padding = 0 if a["padding"] == "valid" else a["padding"]
+    if x.dim() != weight.dim() or padding == "same":
         return None
     expected = weight.shape[1] * groups
     if x.shape[1] != expected:
@@ -458,7 +459,7 @@ def _conv_shape(a):
             f"with {expected} channels, or build the model for {x.shape[1]}"
         )
     sizes = (
-        output_size(n, k, _nth(a["stride"], i), _nth(a["padding"], i), _nth(a["dilation"], i))
+        output_size(n, k, _nth(a["stride"], i), _nth(padding, i), _nth(a["dilation"], i))
         for i, (n, k) in enumerate(zip(x.shape[2:], weight.shape[2:]))
     )
     return (x.shape[0], weight.shape[0], *sizes)
@@ -513,7 +514,8 @@ SHAPES: dict[str, Callable[[dict[str, Any]], Sequence[int] | None]] = {
     "relu": _same_shape,
     "batch_norm": _same_shape,
     "dropout": _same_shape,
-    "conv2d": _conv_shape,
+    # All three: on the meta device PyTorch 2.6 gives an empty map where a kernel does not fit.
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv_shape),
     "linear": _linear_shape,
     "max_pool2d": _pool_shape,
     "avg_pool2d": _pool_shape,

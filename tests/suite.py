@@ -69,7 +69,8 @@ def pytest_terminal_summary(terminalreporter):
         for report in terminalreporter.stats.get(outcome, []):
             count = outcomes[kind(report.nodeid)]
             count[outcome] = count.get(outcome, 0) + 1
-            notes += [text for key, text in report.user_properties if key == "note"]
+            properties = getattr(report, "user_properties", ())  # a failed collection has none
+            notes += [text for key, text in properties if key == "note"]
             if outcome == "skipped" and NO_BROWSER in str(report.longrepr):
                 not_run.append(report.nodeid)
     terminalreporter.section("what ran")

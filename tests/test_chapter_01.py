@@ -47,7 +47,7 @@ CLAIMS = {
     "7 kB of weights, 13 MB of output": ("01-prices", "6.9 kB of weights, 12.8 MB of output"),
     "connecting everything takes two terabytes": ("01-naive-cost", "483,385,147,392    1934 GB"),
     "neighbors save the work, sharing the weights": (
-        "01-naive-cost", "neighbors: MACs / 5,575; sharing: weights / 50,176"),
+        "01-naive-cost", "neighbors: weights and MACs / 5,575; sharing: weights / 50,176"),
     "a convolution is a matrix of zeros and repeats": (
         "01-matrix", "144 of 576 entries are not zero, 9 different values; same output: True"),
     "six loops are nn.Conv2d": ("01-loops-equal", "equal to nn.Conv2d: True"),
@@ -59,7 +59,7 @@ CLAIMS = {
     "depthwise is the extreme": (
         "01-groups-dense", "groups=16:   144 weights without bias, same output: True"),
     "1x1 is nn.Linear at every pixel": ("01-disguises-equal", "less than 0.00001: True"),
-    "im2col copies each value nine times": ("01-disguises-equal", "True (9 copies"),
+    "im2col copies each value nine times": ("01-disguises-equal", "copies of each value: 9"),
     "LeNet-5 has 61,706 parameters": ("01-lenet-hand", "61,706 in all; trace says 61,706"),
     "C5 holds the parameters": ("01-lenet-hand", "48,120 parameters  78%    48,000 MACs  12%"),
     "C3 does the work": ("01-lenet-hand", "2,416 parameters   4%   240,000 MACs  58%"),
@@ -147,7 +147,8 @@ def test_each_exercise_has_its_cell(cells):
 def test_answers_against_pytorch():
     answers = {exercise.name: exercise.answer for exercise in chapter_01.exercises}
     assert answers["params"] == sum(p.numel() for p in nn.Conv2d(32, 96, 5).parameters())
-    chain = nn.Sequential(nn.Conv2d(1, 1, 7, 2, 3), nn.MaxPool2d(3, 2), nn.Conv2d(1, 1, 3, dilation=2))
+    chain = nn.Sequential(nn.Conv2d(1, 1, 7, 2, 3), nn.MaxPool2d(3, 2),
+                          nn.Conv2d(1, 1, 3, dilation=2))
     assert answers["chain"] == chain(torch.zeros(1, 1, 96, 96)).shape[-1]
 
 
@@ -158,8 +159,8 @@ def test_macs_against_the_values_of_pytorch(size, width, deep, kernel, stride, p
     layer = nn.Conv2d(width * groups, deep * groups, kernel, stride, padding, groups=groups,
                       device="meta")
     out = layer(torch.empty(1, width * groups, size, size, device="meta"))
-    assert chapter_01.macs(size, width * groups, deep * groups, kernel, stride, padding, groups) == (
-        layer.weight.numel() * out.shape[-1] * out.shape[-2])
+    macs = chapter_01.macs(size, width * groups, deep * groups, kernel, stride, padding, groups)
+    assert macs == layer.weight.numel() * out.shape[-1] * out.shape[-2]
 
 
 def test_the_block_in_the_notebook_is_the_diagnosed_one(cells):
@@ -190,7 +191,8 @@ def test_halve_takes_any_design_that_fits(layers):
     ([nn.Conv2d(64, 128, 1)], "The size is still 56"),
     ([nn.AvgPool2d(2), nn.Conv2d(64, 128, 1), nn.Conv2d(128, 128, 3, padding=1, groups=64)],
      "not fulfilled: at most 10,000 parameters"),
-    ([nn.AvgPool2d(4), nn.Conv2d(64, 128, 1)], "returned 128 x 14 x 14, expected 128 x 28 x 28"),
+    ([nn.AvgPool2d(4), nn.Conv2d(64, 128, 1)],
+     "returned '128 x 14 x 14', expected '128 x 28 x 28'"),
     ([nn.Conv2d(3, 128, 1)], "64"),
 ])
 def test_halve_says_what_is_missing(layers, words):

@@ -4,8 +4,11 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab import arithmetic
 from cnnlab.models import build
@@ -184,6 +187,128 @@ def test_receptive_fields_by_the_recurrence(name, layer, size):
     """The sizes an independent recurrence over kernels and strides gives (issue tracker, papers)."""
     table = trace(on_meta(build, name=name), (3, 224, 224))
     assert table[layer].receptive_field == (size, size)
+
+
+# ------------------------------------------------------------------- random networks
+
+
+class Meeting(nn.Module):
+    """Branches of one map that meet again, side by side or summed."""
+
+    def __init__(self, how, branches):
+        super().__init__()
+        self.how, self.branches = how, nn.ModuleList(branches)
+
+    def forward(self, x):
+        outputs = [branch(x) for branch in self.branches]
+        return torch.cat(outputs, 1) if self.how == "cat" else sum(outputs[1:], outputs[0])
+
+
+def two(draw, values):
+    """One for the height, one for the width."""
+    return draw(st.tuples(values, values))
+
+
+def random_conv(draw, channels, out):
+    kernel = two(draw, st.integers(1, 4))
+    return nn.Conv2d(
+        channels,
+        out,
+        kernel,
+        stride=two(draw, st.integers(1, 3)),
+        padding=tuple(draw(st.integers(0, k - 1)) for k in kernel),
+        dilation=two(draw, st.integers(1, 2)),
+        groups=draw(st.sampled_from([1, 2])),
+        bias=draw(st.booleans()),
+    )
+
+
+def random_pool(draw):
+    kernel = two(draw, st.integers(1, 4))
+    return draw(st.sampled_from([nn.MaxPool2d, nn.AvgPool2d]))(
+        kernel,
+        stride=two(draw, st.integers(1, 3)),
+        padding=tuple(draw(st.integers(0, k // 2)) for k in kernel),
+        ceil_mode=draw(st.booleans()),
+    )
+
+
+def random_branch(draw, channels, out, stride):
+    """Whatever its kernels, its map has the size that the stride alone gives."""
+    layers = [nn.MaxPool2d(3, stride=1, padding=1)] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(1, 2))):
+        kernel, dilation = two(draw, st.sampled_from([1, 3, 5])), two(draw, st.integers(1, 2))
+        padding = tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation))
+        layers += [nn.Conv2d(channels, out, kernel, stride, padding, dilation), nn.ReLU()]
+        channels, stride = out, 1
+    return nn.Sequential(*layers)
+
+
+@st.composite
+def random_networks(draw):
+    layers, channels = [], 2
+    kinds = st.sampled_from(["conv", "pool", "cat", "add"])
+    for kind in draw(st.lists(kinds, min_size=1, max_size=4)):
+        out = draw(st.sampled_from([2, 4]))
+        if kind == "conv":
+            layers += [random_conv(draw, channels, out), nn.ReLU(inplace=draw(st.booleans()))]
+            channels = out
+        elif kind == "pool":
+            layers.append(random_pool(draw))
+        else:
+            stride = two(draw, st.integers(1, 2))
+            branches = [random_branch(draw, channels, out, stride) for _ in range(2)]
+            if stride == (1, 1) and out == channels and draw(st.booleans()):
+                branches[0] = nn.Identity()
+            layers.append(Meeting(kind, branches))
+            channels = 2 * out if kind == "cat" else out
+    return nn.Sequential(*layers)
+
+
+def ones_and_means(model):
+    """All weights 1, means for maxima: no two paths cancel, no ReLU closes, no pixel hides."""
+    model = copy.deepcopy(model).double()
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+    for parent in list(model.modules()):
+        for name, pool in parent.named_children():
+            if isinstance(pool, nn.MaxPool2d):
+                mean = nn.AvgPool2d(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode)
+                setattr(parent, name, mean)
+    return model
+
+
+def gradients_support(model, shape, unit):
+    """((top, bottom), (left, right)) of the pixels with a gradient; None if there is none."""
+    image = torch.ones(1, *shape, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model(image)[0, :, unit[0], unit[1]].sum(), image)
+    pixels = gradient[0].sum(0).nonzero()
+    return tuple((int(axis.min()), int(axis.max())) for axis in pixels.T) if len(pixels) else None
+
+
+@settings(max_examples=60)
+@given(random_networks(), st.integers(5, 18), st.integers(5, 18), st.data())
+def test_random_networks(model, height, width, data):
+    """Shapes and MACs by PyTorch, boxes by the gradient; what PyTorch refuses, the trace refuses."""
+    shape = (2, height, width)
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            real = model(torch.zeros(1, *shape))
+    except RuntimeError:
+        with pytest.raises(TraceError):
+            trace(model, shape)
+        return
+    table = trace(model, shape)
+    assert table.params == sum(parameter.numel() for parameter in model.parameters())
+    assert table.macs == counter.get_total_flops() // 2
+    assert table[-1].out_shape == tuple(real.shape[1:])
+    last_unit = tuple(n - 1 for n in real.shape[2:])
+    drawn = data.draw(st.tuples(*(st.integers(0, last) for last in last_unit)), "unit")
+    positive = ones_and_means(model)
+    for unit in {(0, 0), drawn, last_unit}:
+        box = table.box(len(table) - 1, *unit)
+        nothing = any(first > last for first, last in box)
+        assert gradients_support(positive, shape, unit) == (None if nothing else box)
 
 
 # ------------------------------------------------------------------- what learners write
@@ -420,6 +545,16 @@ class WrongName(nn.Module):
             "1 (MaxPool2d, max_pool2d) got (1, 2, 2): kernel 4 does not fit size 2 with padding "
             "0: pad by at least 1 on each side, or use a kernel that spans at most 2; one pixel "
             "here is 2 pixels of the input, so give it a larger image",
+        ),
+        (
+            nn.Conv1d(1, 1, 4),
+            (1, 3),
+            "Conv1d (Conv1d, conv1d) got (1, 3): kernel 4 does not fit size 3 with padding 0",
+        ),
+        (
+            nn.Conv2d(1, 1, 3, padding="valid"),
+            (1, 5, 2),
+            "Conv2d (Conv2d, conv2d) got (1, 5, 2): kernel 3 does not fit size 2 with padding 0",
         ),
         (
             nn.Sequential(nn.Flatten(), nn.Linear(9, 2)),

@@ -240,8 +240,8 @@ exercises = Exercises(
                "A depthwise layer shrinks for 64 x 9 weights. Which layer mixes all channels for "
                "the fewest weights?",
                "Depthwise 3x3 with stride 2 and padding 1, then 1x1 from 64 to 128."),
-        note="Shrink first, then mix: 8,960 parameters and 6.9 million MACs. An average pooling and "
-             "a 1x1 would do as well."),
+        note="Shrink first, then mix: 8,960 parameters and 6.9 million MACs. An average pooling "
+             "and a 1x1 would do as well."),
 )
 
 quiz = Quiz(

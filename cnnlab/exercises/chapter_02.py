@@ -146,21 +146,21 @@ exercises = Exercises(
         note="Marks d apart span d + 1 pixels: the receptive field must be larger than d.",
         working="2 * 5 + 1 = 11 is not enough, 2 * 6 + 1 = 13 is"),
     Exercise(
-        "stem", "Size, jump and start of ResNet's stem", "compute", 4, (11, 4, -5),
+        "stem", "Size, jump and start of a stem", "compute", 4, (17, 4, -8),
         mistakes=(
-            Mistake((9, 4, -5), "The pooling's taps are 2 pixels apart, because the convolution "
-                                "before it has stride 2: they add (3 - 1) * 2 pixels."),
-            Mistake((11, 4, -4), "One unit of padding before the pooling is 2 pixels wide: the jump "
-                                 "before a layer also scales its padding."),
-            Mistake((15, 4, -5), "You multiplied by the jump after the pooling. Its taps are as far "
-                                 "apart as the units it reads: use the jump before it."),
-            Mistake((11, 4, 5), "Padding lies left of pixel 0: start is negative."),
+            Mistake((9, 4, -8), "You added kernel - 1 pixels per layer. The taps of the second and "
+                                "third layer are one jump apart, 2 and 4 pixels."),
+            Mistake((17, 4, -4), "Size and jump are right. One unit of padding is as wide as the jump "
+                                 "of the map it pads: the paddings take 2 * 1, 1 * 2 and 1 * 4."),
+            Mistake((25, 4, -12), "You used the jump after each layer. A layer's taps and its padding "
+                                  "are as wide as the units it reads: use the jump before it."),
+            Mistake((17, 4, 8), "Padding lies left of pixel 0: start is negative."),
         ),
-        hints=("Do one layer at a time: (1, 1, 0), then the convolution, then the pooling.",
-               "After the convolution: size 7, jump 2, start -3.",
-               "The pooling adds (3 - 1) * 2 to the size and takes 1 * 2 from the start."),
+        hints=("Do one layer at a time, beginning with size 1, jump 1, start 0.",
+               "After the first convolution: size 5, jump 2, start -2.",
+               "The second adds (3 - 1) * 2 to the size and takes 1 * 2 from the start."),
         note="Kernel, padding and stride of a layer are counted in the jump of the map it reads.",
-        working="Window().then(7, stride=2, padding=3).then(3, stride=2, padding=1)"),
+        working="Window().then(5, 2, 2).then(3, 2, 1).then(3, 1, 1)"),
     Exercise(
         "sees", "From a unit down to its pixels", "implement", 10, sees, cases=_CASES,
         mistakes=(

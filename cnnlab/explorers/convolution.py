@@ -23,12 +23,12 @@ def kernel_values(name: str, size: int) -> np.ndarray:
     """(size, size) weights of one of `KERNELS`. An even size has no middle: left of it is taken."""
     weights = np.zeros((size, size))
     middle = (size - 1) // 2
-    if name == "vertical edge":                    # right minus left
-        weights[:, 0], weights[:, -1] = -1, 1 if size > 1 else 0
-        return weights if size > 1 else np.zeros((1, 1))
-    if name == "horizontal edge":                  # below minus above
-        return kernel_values("vertical edge", size).T
-    if name == "outline":                          # the pixel against all others in the window
+    if name == "vertical edge":                    # right minus left; one pixel has no edge
+        if size > 1:
+            weights[:, 0], weights[:, -1] = -1, 1
+    elif name == "horizontal edge":                # below minus above
+        weights = kernel_values("vertical edge", size).T
+    elif name == "outline":                        # the pixel against all others in the window
         weights -= 1
         weights[middle, middle] = size * size - 1
     elif name == "sharpen":                        # twice the pixel, minus the blur
@@ -89,7 +89,8 @@ def correlate(image: np.ndarray, weights: np.ndarray, stride: int, padding: int,
 def never_read(size: int, kernel: int, stride: int, padding: int, dilation: int) -> list[int]:
     """Rows (or columns) of the image that no window touches."""
     out = output_size(size, kernel, stride, padding, dilation)
-    read = {unit * stride + tap * dilation - padding for unit in range(out) for tap in range(kernel)}
+    read = {unit * stride + tap * dilation - padding
+            for unit in range(out) for tap in range(kernel)}
     return [pixel for pixel in range(size) if pixel not in read]
 
 
@@ -240,10 +241,10 @@ def convolution() -> Explorer:
         Toggle("flip", "flip the kernel (true convolution)"),
     ]
     find = [
-        "Kernel 3, padding 1 keeps the size. Set dilation to 2: which padding keeps it now? And for "
-        "kernel 5?",
-        "Photograph, identity, kernel size 1, stride 2: how much of it is never read? (The shortcuts "
-        "of ResNet do exactly this.) Which kernel sizes read every pixel? Not all that are larger.",
+        "Kernel size 3 with padding 1 keeps the size. Set dilation to 2: which padding keeps it "
+        "now? And for kernel size 5?",
+        "Photograph, identity, kernel size 1, stride 2: how much of it is never read? (ResNet's "
+        "shortcuts do exactly this.) Which kernel sizes read every pixel? Not all larger ones.",
         "Flip each kernel. Which output maps stay the same, which change their sign, and which one "
         "moves?",
     ]

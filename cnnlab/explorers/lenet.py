@@ -73,8 +73,8 @@ def lenet(
             Slider("digit", "digit", 0, len(digits) - 1, min(3, len(digits) - 1)),
             Choice("layer", "layer", [(text, path) for path, text in LAYERS.items()], "c1"),
             Slider("right", "moved right", 0, places, places // 2),
-            Choice("network", "network", list(networks), next(iter(networks))),
             Slider("down", "moved down", 0, places, places // 2),
+            Choice("network", "network", list(networks), next(iter(networks))),
         ],
         partial(draw, fields, seen, digits.labels.tolist(), digits.classes),
         FIND,
@@ -99,7 +99,7 @@ def look(network: nn.Module, inputs: Tensor, digits: int) -> Seen:
     for path in LAYERS:
         # The convolutions are shown after their activation, as the next layer gets them.
         values = network.activation(found[path]) if path[0] == "c" else found[path]
-        values = (values / values.abs().max() * STEPS).round().to(torch.int8)
+        values = (values / values.abs().max().clamp(min=1e-9) * STEPS).round().to(torch.int8)
         maps[path] = values.cpu().unflatten(0, (digits, -1))
     scores = found["output"].softmax(1).cpu().unflatten(0, (digits, -1))
     return Seen(maps, scores)
