@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
 
     bench = commands.add_parser("bench", help="time this project beside its peers")
-    bench.add_argument("what", help="start: importing; fit: the training loop")
+    bench.add_argument(
+        "what", help="start: importing; trace: analysers; fit: training loops; chapters: notebooks"
+    )
     bench.set_defaults(run=_bench)
 
     doctor = commands.add_parser("doctor", help="what the course found on this machine")

@@ -246,4 +246,32 @@ print((peak() - before) / 1024)
     return float(done.stdout)
 
 
-BENCHES: dict[str, Callable[[], Iterator[str]]] = {"start": start, "fit": fit, "trace": trace}
+def chapters(folder: str = "notebooks") -> Iterator[str]:
+    """Seconds that each notebook takes from top to bottom, in a fresh kernel, start included."""
+    import os
+    import tempfile
+    from pathlib import Path
+
+    import nbformat
+    from nbclient import NotebookClient
+
+    paths = sorted(Path(folder).glob("*.ipynb"))
+    if not paths:
+        raise FileNotFoundError(f"no notebooks in {folder}/: run this from the course's folder")
+    scale = os.environ.get("CNNLAB_SCALE", "the device's")
+    yield f"chapters: seconds at {scale} scale"
+    for path in paths:
+        notebook = nbformat.read(path, 4)
+        with tempfile.TemporaryDirectory() as progress:
+            environment = {**os.environ, "CNNLAB_PROGRESS": progress}
+            began = time.perf_counter()
+            NotebookClient(notebook, timeout=600).execute(cwd=folder, env=environment)
+            yield f"  {path.stem:<32} {time.perf_counter() - began:6.1f}"
+
+
+BENCHES: dict[str, Callable[[], Iterator[str]]] = {
+    "start": start,
+    "fit": fit,
+    "trace": trace,
+    "chapters": chapters,
+}

@@ -20,6 +20,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from cnnlab.look import DASHES, GRID, HIGHLIGHT, INK, INPUT, MARKERS, MUTED, PAPER, SERIES, text_on
 
@@ -200,12 +201,16 @@ def heatmap(values: object, *, title: str, x_label: str, y_label: str, bar_label
     if signed:
         high = max(abs(low), abs(high)) or 1.0
         low = -high
-    plot, axes = _begin(title, x_label, y_label, alt, height, "")
+    ratio = matrix.shape[1] / matrix.shape[0]
+    square, width = 0.25 < ratio < 4, WIDTH
+    if square:  # a figure that fits square cells: labels and color bar need the rest, in inches
+        wide = min((height - 1.1) * ratio, WIDTH - 2.2)
+        width, height = max(wide + 2.2, 4.4), wide / ratio + 1.1
+    plot, axes = _begin(title, x_label, y_label, alt, height, "", width)
     with _look():
         ramp = _ramp(signed)
         image = axes.imshow(matrix, cmap=ramp, vmin=low, vmax=high, interpolation="nearest",
-                            aspect="equal" if 0.25 < matrix.shape[0] / matrix.shape[1] < 4
-                            else "auto")
+                            aspect="equal" if square else "auto")
         bar = plot.colorbar(image, ax=axes, label=bar_label)
         bar.outline.set_visible(False)
         if texts:
@@ -214,10 +219,11 @@ def heatmap(values: object, *, title: str, x_label: str, y_label: str, bar_label
                 axes.text(col, row, _short(value), ha="center", va="center", fontsize=8.5,
                           color=text_on(fill))
     axes.grid(False)
-    if x_ticks is not None:
-        axes.set_xticks(range(len(x_ticks)), x_ticks)
-    if y_ticks is not None:
-        axes.set_yticks(range(len(y_ticks)), y_ticks)
+    for axis, ticks in ((axes.xaxis, x_ticks), (axes.yaxis, y_ticks)):
+        if ticks is None:
+            axis.set_major_locator(MaxNLocator(integer=True))
+        else:
+            axis.set_ticks(range(len(ticks)), ticks)
     return _settled(plot)
 
 
@@ -238,12 +244,12 @@ def _figure(title: str, alt: str, size: tuple[float, float]) -> Plot:
     return plot
 
 
-def _begin(title, x_label, y_label, alt, height, log) -> tuple[Plot, Axes]:
+def _begin(title, x_label, y_label, alt, height, log, width=WIDTH) -> tuple[Plot, Axes]:
     if not (x_label.strip() and y_label.strip()):
         raise PlotError(f"the axes are labeled {x_label!r} and {y_label!r}; name both, with units")
     if log not in ("", "x", "y", "xy"):
         raise PlotError(f"log is {log!r}, expected '', 'x', 'y' or 'xy'")
-    plot = _figure(title, alt, (WIDTH, height))
+    plot = _figure(title, alt, (width, height))
     with _look():
         axes = plot.add_subplot()
         axes.set_title(title)

@@ -1,12 +1,17 @@
+import base64
+import io
 import random
+import re
 import time
 import xml.etree.ElementTree as ElementTree
 
+import matplotlib.image
+import numpy as np
 import pytest
 
 from cnnlab import drawings
 from cnnlab.drawings import Svg
-from cnnlab.look import HIGHLIGHT, INPUT, KERNEL
+from cnnlab.look import GRID, HIGHLIGHT, INK, INPUT, KERNEL, shade
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
@@ -183,3 +188,53 @@ def test_a_grid_of_32_by_32_is_small_and_not_slow():
         drawings.grid(values, "x", cell=8)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.02                     # quiet: 0.0015; wide, for a loaded machine
+
+
+def decoded(values, *arguments, **options) -> list[list[str]]:
+    """The colors that a decoder finds in the picture: rows of "#rrggbb"."""
+    svg = Svg(100, 100, "test")
+    svg.image(0, 0, 100, 100, values, *arguments, **options)
+    data = re.search(r'href="data:image/png;base64,([^"]+)"', str(svg)).group(1)
+    pixels = matplotlib.image.imread(io.BytesIO(base64.b64decode(data)), format="png")
+    return [["#" + "".join(f"{round(float(c) * 255):02x}" for c in pixel[:3]) for pixel in row]
+            for row in pixels]
+
+
+def test_image_is_shaded_as_a_grid_is():
+    torch = pytest.importorskip("torch")
+    steps = torch.arange(255.0).reshape(5, 51)
+    assert decoded(steps, 0, 254) == [[shade(v, 0, 254) for v in row] for row in steps.tolist()]
+    assert decoded(steps) == decoded(steps, 0, 254)
+    signed = (steps - 127).tolist()
+    assert decoded(signed, -127, 127) == [[shade(v, -127, 127) for v in row] for row in signed]
+
+
+def test_image_of_a_photograph_is_bright_where_it_is_high():
+    assert decoded([[255, 0]], 255, 0) == [["#ffffff", INK]]
+
+
+def test_image_clips_and_marks_nan():
+    assert decoded([[-5, 0, 1, 9, float("nan")]], 0, 1) == [["#ffffff", "#ffffff", INK, INK, GRID]]
+    assert decoded([[3, 3]]) == [["#ffffff", "#ffffff"]]
+
+
+@pytest.mark.parametrize("rows, cols", [(1, 1), (1, 300), (300, 1), (300, 301)])
+def test_image_of_any_size_can_be_decoded(rows, cols):
+    """300 x 301 is more than the 65,535 bytes of one stored block."""
+    values = np.arange(rows * cols).reshape(rows, cols) % 2
+    found = decoded(values, 0, 1)
+    assert found == [[INK if v else "#ffffff" for v in row] for row in values.tolist()]
+
+
+def test_image_can_be_picked_like_a_grid():
+    svg = Svg(100, 100, "test")
+    svg.image(10, 20, 60, 40, np.zeros((2, 3)), 0, 1, pick="unit", at=(1, 2), label="output")
+    text = str(svg)
+    for attribute in ('data-pick="unit"', 'data-rows="2"', 'data-cols="3"', 'data-at="1,2"',
+                      'image-rendering:pixelated'):
+        assert attribute in text
+
+
+def test_image_refuses_ragged_rows():
+    with pytest.raises(ValueError, match="one value per cell"):
+        Svg(10, 10, "test").image(0, 0, 10, 10, [[1, 2], [3]])

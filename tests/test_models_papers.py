@@ -192,8 +192,9 @@ def test_the_smallest_image_passes_and_one_pixel_less_is_refused(monkeypatch, na
     with pytest.raises(ValueError, match=f"nothing is left for .*, got {least}x{least - 1}: "):
         model(torch.empty(1, channels, least, least - 1, device="meta"))
     monkeypatch.setattr(sys.modules[type(model).__module__], "check_image", lambda *_: None)
-    with pytest.raises((RuntimeError, ValueError)):
-        model(torch.empty(1, channels, least, least - 1, device="meta"))
+    model.to_empty(device="cpu")  # on meta, torch 2.6 gives an empty map instead of an error
+    with pytest.raises((RuntimeError, ValueError)), torch.no_grad():
+        model(torch.zeros(1, channels, least, least - 1))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet20", "mobilenet_v1", "mobilenet_v2"])

@@ -131,6 +131,11 @@ def closure(roots):
     return found
 
 
+def torch_is_pinned():
+    """Whether the installed torch is the one in constraints.txt; others need other packages."""
+    return metadata.version("torch").partition("+")[0] in dict(p[:2] for p in constraints())["torch"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the pins' markers are evaluated for Linux")
 def test_constraints_are_the_whole_closure_and_no_more():
     here = pinned(constraints(), "%d.%d" % sys.version_info[:2])

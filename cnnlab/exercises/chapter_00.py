@@ -80,7 +80,7 @@ exercises = Exercises(
         hints=("Go down the column of parameters in the table of LeNet-5.",
                "Two convolutions, and all the linear layers."),
         working="c1, c3, c5, f6, output",
-        note="Convolutions and linear layers hold parameters. Activations and plain poolings do not.",
+        note="Convolutions and linear layers hold parameters. Activations and poolings do not.",
     ),
     Exercise(
         "c3_weights", "Weights of C3, without bias", "compute", 3, 2400,
@@ -88,8 +88,8 @@ exercises = Exercises(
             Mistake(2416, "That is with bias: 16 more, one for each filter."),
             Mistake(400, "That is 16 filters on a single map. Each filter of C3 reads all 6 maps."),
             Mistake(1500, "That is the C3 of the paper. Ours reads all 6 maps with every filter."),
-            Mistake(240000, "Those are the MACs: each weight is used at 10 x 10 places. Here, count "
-                            "each weight once."),
+            Mistake(240000, "Those are the MACs: each weight is used at 10 x 10 places. Count it "
+                            "once."),
         ),
         hints=("One filter of C3 reads 6 maps, a window of 5 x 5 in each.",
                "So one filter holds 6 * 5 * 5 numbers. How many filters are there?"),
@@ -103,8 +103,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(_count, "You return how many are right. Divide by the number of images."),
             Mistake(_percent, "That is in percent. Return a share, 0 to 1."),
-            Mistake(_per_class, "argmax went along the wrong axis: it found the best image for each "
-                                "class. One row is one image; use dim=1."),
+            Mistake(_per_class, "argmax went along the wrong axis: it found the best image for "
+                                "each class. One row is one image; use dim=1."),
         ),
         hints=("scores.argmax(dim=1) gives the network's answer for each image.",
                "Comparing it with labels gives True and False; .float() makes them 1 and 0.",
@@ -117,7 +117,7 @@ exercises = Exercises(
         mistakes=(
             Mistake(_Flat, "One image goes through, three do not. Somewhere in `forward` the batch "
                            "axis gets lost. Follow the shape with B = 3."),
-            Mistake(_Widened, "Three images in, one row of scores out. Each image needs its own row."),
+            Mistake(_Widened, "Three images in, one row of scores out. Each needs its own row."),
         ),
         hints=("Read the error for three images: 3528 is 3 * 1176. Who made one long row of them?",
                "x.flatten() joins all axes, the batch too. x.flatten(1) starts at axis 1."),
@@ -127,8 +127,8 @@ exercises = Exercises(
 
 quiz = Quiz(
     Question(
-        "All images, training and test, have their pixels shuffled in the same way. Which network's "
-        "task becomes harder?",
+        "The pixels of all images, training and test, are shuffled in the same way. Which "
+        "network's task becomes harder?",
         (
             Option("The dense network, because it has no filters",
                    "It gives every pixel its own weights, so a renamed pixel is just as good. The "
@@ -136,15 +136,15 @@ quiz = Quiz(
             Option("LeNet-5, because its filters expect neighbors", "Yes. Shuffling breaks up the "
                    "neighborhoods that a 5x5 filter looks at.", right=True),
             Option("Both, because no digit is left to be seen",
-                   "You cannot see it, but the information is all there: the shuffle can be undone. "
+                   "You cannot see it, but no information is lost: the shuffle can be undone. "
                    "The dense network never noticed."),
         ),
     ),
     Question(
         "Where do most of LeNet-5's 61,706 parameters sit?",
         (
-            Option("In C5, its first linear layer", "Yes: 48,120, or 78%. The convolutions hold 4%.",
-                   right=True),
+            Option("In C5, its first linear layer",
+                   "Yes: 48,120, or 78%. The convolutions hold 4%.", right=True),
             Option("In C3, its second convolution",
                    "C3 holds 2,416. It does the most work (240,000 MACs) with few parameters."),
             Option("Spread evenly over all five layers",
@@ -172,7 +172,7 @@ quiz = Quiz(
                    "Not shown: it still computed six maps, with random filters. Leaving it out is "
                    "another experiment."),
             Option("The first layer had learned nothing when trained",
-                   "Training did change its filters, and won a few points. Small is not zero."),
+                   "Training did change its filters, and won a point or two. Small is not zero."),
         ),
     ),
     Question(

@@ -37,6 +37,11 @@ def _macs_with_bias(size, in_channels, out_channels, kernel, stride=1, padding=0
             + out_channels * output * output)
 
 
+def _macs_of_one_row(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    output = (size + 2 * padding - kernel) // stride + 1
+    return macs(size, in_channels, out_channels, kernel, stride, padding, groups) // output
+
+
 def _flops(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
     return 2 * macs(size, in_channels, out_channels, kernel, stride, padding, groups)
 
@@ -84,9 +89,10 @@ class _WithBias(Separable):
 def _observe_separable(block: Callable[[int, int], nn.Module]) -> dict[str, object]:
     if not isinstance(block, type):
         raise ValueError("give the class itself: ex.separable.check(Separable)")
-    table = _trace(block(64, 128), (64, 28, 28))
+    table, other = _trace(block(64, 128), (64, 28, 28)), _trace(block(32, 64), (32, 28, 28))
     return {"output (channels, height, width)": table[-1].out_shape,
-            "parameters": table.params, "MACs on 64 x 28 x 28": table.macs}
+            "parameters": table.params, "MACs on 64 x 28 x 28": table.macs,
+            "parameters from 32 to 64 channels": other.params}
 
 
 # -- design: halve the size, double the channels, on a budget
@@ -114,7 +120,14 @@ def _halve_not():
     return nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, groups=64), nn.Conv2d(64, 128, 1))
 
 
+def _halve_too_late():
+    return nn.Sequential(nn.Conv2d(64, 128, 1),
+                         nn.Conv2d(128, 128, 3, stride=2, padding=1, groups=128))
+
+
 def _observe_halving(build: Callable[[], nn.Module]) -> dict[str, object]:
+    if isinstance(build, nn.Module):
+        raise ValueError("give the function itself, not the model: ex.halve.check(halve)")
     model = build()
     if not isinstance(model, nn.Module):
         raise ValueError("the function must return a model, an nn.Module: is a `return` missing?")
@@ -162,6 +175,9 @@ exercises = Exercises(
                             "filter."),
             Mistake(2_496, "You counted each filter as one 5x5 slice. A filter spans all 32 input "
                            "channels: 5 x 5 x 32 weights."),
+            Mistake(801, "That is one filter. Each of the 96 output channels has its own."),
+            Mistake(76_832, "A bias belongs to a filter, so to an output channel: there are 96, "
+                            "not 32."),
             Mistake(79_872, "You gave each of a filter's 32 slices its own bias. The slices are "
                             "summed to one number, so a filter has one bias."),
         ),
@@ -173,8 +189,8 @@ exercises = Exercises(
         "chain", "Size after three layers", "compute", 4, 19,
         mistakes=(
             Mistake(21, "The last layer has dilation 2: three taps then span 5 pixels, not 3."),
-            Mistake(20, "You rounded the pooling up. Without ceil mode the last window must fit: "
-                        "round down."),
+            Mistake(20, "You rounded a half up. Without ceil mode the last window must fit: round "
+                        "down."),
             Mistake(17, "There is one output more than there are steps: the first window needs no "
                         "step. Add 1 in each layer."),
         ),
@@ -194,6 +210,8 @@ exercises = Exercises(
                                           "in_channels // groups channels."),
             Mistake(_macs_groups_twice, "You divided by groups twice. Each filter gets thinner by "
                                         "groups, but there are still out_channels filters."),
+            Mistake(_macs_of_one_row, "That is one row of the output. It has as many rows as "
+                                      "columns: square its size."),
             Mistake(_macs_with_bias, "You counted the bias. Adding it is no multiplication; this "
                                      "course leaves it out of MACs."),
             Mistake(_flops, "That is FLOPs. One MAC is a multiplication and an addition: 1 MAC = 2 "
@@ -229,6 +247,8 @@ exercises = Exercises(
             Mistake(_halve_dense, "The right shape at too high a price. One dense 3x3 from 64 to "
                                   "128 channels holds 73,728 weights: split looking around and "
                                   "mixing channels into two layers."),
+            Mistake(_halve_too_late, "Only the MACs are too many: a layer works at all 56 x 56 "
+                                     "pixels. Shrink first; then there are a quarter of them."),
             Mistake(_halve_skipping, "Cheap, because it looks away: a 1x1 kernel with stride 2 "
                                      "reads one pixel in four."),
             Mistake(_halve_grouped, "Cheap, but the groups never meet: each output channel sees "
@@ -266,7 +286,7 @@ quiz = Quiz(
                 "That is both sides together; padding is counted per side."),
          Option("2, half of the dilation.",
                 "What must be made up is span - 1 = 4 x 2 = 8 pixels, 4 on each side."),
-         Option("4, half of what the kernel overlaps.",
+         Option("4, half of the span without its first pixel.",
                 "The kernel spans 9 pixels, so 8 are lost without padding: 4 on each side.",
                 right=True))),
     Question(
@@ -292,7 +312,7 @@ quiz = Quiz(
          Option("Weights, MACs and activations all shrink four times.",
                 "The output has the same shape, so its activations take the same memory."))),
     Question(
-        "Two layers have the same weights and the same MACs. Which of them is faster?",
+        "Two layers have the same weights and the same MACs. Which of them is probably faster?",
         (Option("They are equally fast: the work is the same.",
                 "The multiplications are; how many values must be fetched for them is not."),
          Option("The one that uses each value it fetches more often.",
@@ -301,6 +321,6 @@ quiz = Quiz(
          Option("The depthwise one, since it was made for phones.",
                 "It saves MACs. At equal MACs it is the slowest in the table above."),
          Option("The one with the smaller kernel.",
-                "1x1 and 3x3 are close together in the table above, and the depthwise layer is "
-                "3x3 too."))),
+                "The dense 3x3 and the depthwise layer of this chapter have the same kernel and "
+                "quite different times."))),
 )

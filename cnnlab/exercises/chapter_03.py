@@ -172,8 +172,8 @@ exercises = Exercises(
         note="`[layer] * n` is one layer used n times: shapes and output look right, and only the "
              "count of weights tells."),
     Exercise(
-        "budget", "A 9 x 9 view under two budgets", "design", 8, [(3, 32), (3, 32), (3, 32), (3, 64)],
-        observe=_observe_budget,
+        "budget", "A 9 x 9 view under two budgets", "design", 8,
+        [(3, 32), (3, 32), (3, 32), (3, 64)], observe=_observe_budget,
         mistakes=(
             Mistake([(3, 64), (3, 64), (3, 64), (3, 64)],
                     "You see far enough, but both budgets are broken: too many wide layers. Only "

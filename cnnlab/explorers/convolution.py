@@ -245,7 +245,7 @@ def convolution() -> Explorer:
         "now? And for kernel size 5?",
         "Photograph, identity, kernel size 1, stride 2: how much of it is never read? (ResNet's "
         "shortcuts do exactly this.) Which kernel sizes read every pixel? Not all larger ones.",
-        "Flip each kernel. Which output maps stay the same, which change their sign, and which one "
-        "moves?",
+        "Press Reset, then flip each kernel. Which output maps stay the same, which change their "
+        "sign, and which one moves?",
     ]
     return Explorer("Slide a kernel", controls, draw, find, "convolution", pick=_picked)

@@ -25,7 +25,8 @@ STEPS = 100  # maps are kept in whole hundredths of the layer's largest value
 FIND = (
     "Show C1 and move the digit one pixel to the right. Which of the six maps change, apart from "
     "moving along? Try the same with S2.",
-    "Choose the untrained network. Its C1 maps look much like the trained ones. What gives it away?",
+    "Choose the untrained network. Its C1 maps look much like the trained ones. What gives it "
+    "away?",
     "Which digit is read right in the fewest places? Find two neighboring places with different "
     "answers, and look for the reason in the maps.",
 )
@@ -58,8 +59,8 @@ def lenet(
     """
     if digits.shape != (1, 8, 8) or not len(digits):
         raise ValueError(
-            f"got {len(digits)} images of shape {digits.shape}, expected at least one of (1, 8, 8), "
-            "such as cnnlab.data.load('digits').test[:10]"
+            f"got {len(digits)} images of shape {digits.shape}, expected at least one of (1, 8, 8) "
+            "like cnnlab.data.load('digits').test[:10]"
         )
     if isinstance(networks, nn.Module):
         networks = {"this one": networks}
@@ -113,6 +114,7 @@ def move(state: dict, key: str) -> dict:
 
 def draw(fields: Tensor, seen: Mapping[str, Seen], labels: list[int], classes: tuple[str, ...], *,
          digit: int, layer: str, right: int, network: str, down: int) -> str:  # fmt: skip
+    """The picture of one state, as SVG; `fields` is what `everywhere` gives."""
     side = FIELD - ZOOM * 8 + 1
     place = down * side + right
     maps, scores = seen[network].maps[layer][digit, place], seen[network].scores[digit]
@@ -122,8 +124,8 @@ def draw(fields: Tensor, seen: Mapping[str, Seen], labels: list[int], classes: t
     verdict = f"read as {classes[answer]}: " + (
         "right" if answer == truth else f"wrong, it is {classes[truth]}")
     count, height, width = maps.shape
-    svg = Svg(720, 404, f"Digit {classes[truth]}, {right} right and {down} down, {verdict}; right in "
-                        f"{hits} of {side * side} places; {count} maps of {LAYERS[layer]}")
+    svg = Svg(720, 404, f"Digit {classes[truth]}, {right} right and {down} down, {verdict}; right "
+                        f"in {hits} of {side * side} places; {count} maps of {LAYERS[layer]}")
     svg.text(24, 30, f"Input, {FIELD} x {FIELD}", bold=True)
     svg.image(24, 42, 160, 160, fields[digit, place, 0], low=0, high=255)
     svg.rect(24, 42, 160, 160, stroke=GRID)
@@ -145,7 +147,8 @@ def draw(fields: Tensor, seen: Mapping[str, Seen], labels: list[int], classes: t
 def _places(svg: Svg, answers: list[int], truth: int, classes: tuple[str, ...], side: int,
             at: tuple[int, int], hits: int) -> None:
     """One cell per place: pale where the digit is read right, else with what it was taken for."""
-    colors = [mix(GOOD, PAPER, 0.72) if answer == truth else mix(BAD, PAPER, 0.5) for answer in answers]
+    right, wrong = mix(GOOD, PAPER, 0.72), mix(BAD, PAPER, 0.5)
+    colors = [right if answer == truth else wrong for answer in answers]
     texts = ["" if answer == truth else classes[answer] for answer in answers]
     rows = range(0, side * side, side)
     svg.text(24, 230, f"Right in {hits} of {side * side} places", bold=True)

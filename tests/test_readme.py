@@ -1,0 +1,89 @@
+"""What the README tells a newcomer to type exists, and what it links to is there."""
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from cnnlab.models import MODELS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line.partition("#")[0].strip()
+            for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+            for line in block.splitlines()]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def described(command: str) -> bool:
+    """Whether the project knows this command."""
+    words = command.split()
+    if words[0] == "make":
+        rules = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return len(words) == 2 and words[1] in rules
+    if words[0] == ".venv/bin/python":
+        return words[1:3] == ["-m", "cnnlab"] and understood(words[3:])
+    # conda's words are those at the head of environment.yml
+    head = " ".join((ROOT / "environment.yml").read_text().partition("name:")[0].split("\n"))
+    return " ".join(words) in head
+
+
+def understood(words: list[str]) -> bool:
+    """Whether `python -m cnnlab` takes these words: its own help of the subcommand says so."""
+    answer = subprocess.run([sys.executable, "-m", "cnnlab", words[0], "--help"], cwd=ROOT,
+                            capture_output=True, text=True, timeout=120)
+    options = {word for word in words if word.startswith("--")}
+    models = {word for word in words[1:2] if word[0].isalpha()}
+    return (answer.returncode == 0 and models <= set(MODELS)
+            and all(option in answer.stdout for option in options))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_exists(command):
+    assert described(command)
+
+
+@pytest.mark.parametrize("command", [
+    "make coffee", "make", ".venv/bin/python -m cnnlab dance", "pip install cnnlab",
+    ".venv/bin/python -m cnnlab train lenet5 --sice 32", ".venv/bin/python -m cnnlab table vgg61"])
+def test_an_unknown_command_is_noticed(command):
+    assert not described(command)
+
+
+def test_the_two_commands_come_first():
+    assert COMMANDS[:2] == ["make lab", "make test"]
+
+
+def test_every_link_leads_to_a_file():
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert len(links) >= 7
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
+def test_every_chapter_is_there_with_its_time_and_its_line():
+    row = r"^\| \[(\d\d) [^]]+\]\(notebooks/([^)]+)\) \| \d+ min \|"
+    rows = re.findall(row, README, re.MULTILINE)
+    assert [name for _, name in rows] == [path.name for path in NOTEBOOKS]
+    assert re.findall(r"^- \*\*(\d\d) ", README, re.MULTILINE) == [number for number, _ in rows]
+
+
+def test_a_small_picture_with_words_for_who_cannot_see_it():
+    (alt, path), = re.findall(r"!\[([^]]*)\]\(([^)]+)\)", README)
+    assert len(alt) > 60
+    assert (ROOT / path).stat().st_size < 200_000
+    above = README.partition("![")[0]
+    assert len(above.split()) < 40, "the picture belongs on the first screen"
+
+
+def test_the_pythons_are_those_of_the_project():
+    project = (ROOT / "pyproject.toml").read_text()
+    wanted = re.search(r'requires-python = "([^"]+)"', project).group(1)
+    first, last = re.search(r"Python (3\.\d+) to (3\.\d+)", README).groups()
+    minor = int(last.split(".")[1])
+    inside = SpecifierSet(wanted)
+    assert first in inside and last in inside
+    assert f"3.{int(first.split('.')[1]) - 1}" not in inside and f"3.{minor + 1}" not in inside
