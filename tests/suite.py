@@ -33,7 +33,8 @@ def pytest_configure(config):
     """Fix the scale; a learner's own progress must not reach the tests, nor theirs reach it."""
     os.environ["CNNLAB_SCALE"] = "quick"
     # No deadline: a busy machine is not a failure. No example database: nothing left behind.
-    settings.register_profile("cnnlab", deadline=None, database=None, derandomize="CI" in os.environ)
+    in_ci = "CI" in os.environ
+    settings.register_profile("cnnlab", deadline=None, database=None, derandomize=in_ci)
     settings.load_profile("cnnlab")
     config.cnnlab_progress = Path(tempfile.mkdtemp(prefix="cnnlab-progress-"))
     os.environ["CNNLAB_PROGRESS"] = str(config.cnnlab_progress / "tests")

@@ -15,6 +15,7 @@ from cnnlab.data import Images, load
 from cnnlab.exercises import chapter_00
 from cnnlab.exercises.frame import verify
 from cnnlab.explorers import lenet as explorer
+from cnnlab.look import BAD, GOOD
 from cnnlab.models import build
 from cnnlab.trace import trace
 
@@ -186,6 +187,30 @@ def test_maps_are_those_of_the_layer(at_work, network, layer, words):
     at_work.set(layer=layer)
     assert any(words in text for text in texts(at_work.svg))
     at_work.set(layer="c1")
+
+
+def test_maps_hold_what_the_next_layer_gets(network, ten):
+    images = ten.images[:2].float().repeat(1, 1, 4, 4) / 255
+    seen = explorer.look(network, images, digits=2)
+    with torch.no_grad():
+        c1 = network.c1(images).tanh()
+        s2 = network.s2(c1)
+    for path, values in (("c1", c1), ("s2", s2)):
+        expected = (100 * values / values.abs().max()).round()
+        assert ((seen.maps[path][:, 0] - expected).abs() <= 1).all()
+
+
+def test_the_right_bar_is_green_and_a_wrong_answer_orange(at_work):
+    at_work.set(digit=0)
+    wrong = next(place for place in range(9) if at_work.set(right=place) or
+                 any(t.startswith("wrong") for t in texts(at_work.svg)))
+    at_work.set(right=wrong)
+    answer = int(next(t for t in texts(at_work.svg) if t.startswith("read as"))[-1])
+    bars = re.findall(r'<rect x="[^"]*" y="[^"]*" width="[^"]*" height="18.2" rx="2" fill="([^"]*)"',
+                      at_work.svg)
+    assert len(bars) == 10 and (bars[0], bars[answer]) == (GOOD, BAD)
+    assert {GOOD, BAD} & set(bars[1:answer] + bars[answer + 1:]) == set()
+    at_work.reset()
 
 
 def test_every_place_is_where_it_says(ten):

@@ -131,14 +131,11 @@ def closure(roots):
     return found
 
 
-def torch_is_pinned():
-    """Whether the installed torch is the one in constraints.txt; others need other packages."""
-    return metadata.version("torch").partition("+")[0] in dict(p[:2] for p in constraints())["torch"]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="the pins' markers are evaluated for Linux")
 def test_constraints_are_the_whole_closure_and_no_more():
     here = pinned(constraints(), "%d.%d" % sys.version_info[:2])
+    if metadata.version("torch").partition("+")[0] not in here["torch"]:
+        pytest.skip("the installed torch is not the pinned one: it may need other packages")
     needed = closure(ranges())
     assert needed - set(here) == set(), "needed, not pinned: see the head of constraints.txt"
     assert set(here) - needed == set(), "pinned, not needed: see the head of constraints.txt"

@@ -119,7 +119,7 @@ def test_window_is_the_largest_support_among_phases(chain):
 
 
 def test_cutting_the_window_at_the_border_is_not_what_is_seen():
-    """A corner unit after a padded strided layer: one tap falls on padding, and all it would see."""
+    """A corner unit after a padded strided layer: one tap, and all it would see, is padding."""
     sight = Sight.of_image(32).slide(Slide(3, 1, 0), 30).slide(Slide(3, 2, 1), 15)
     first, last = sight.window.box(0)
     cut = max(first, 0), last

@@ -184,7 +184,7 @@ def test_check_can_fail():
     ],
 )
 def test_receptive_fields_by_the_recurrence(name, layer, size):
-    """The sizes an independent recurrence over kernels and strides gives (issue tracker, papers)."""
+    """The sizes that an independent recurrence over kernels and strides gives (papers)."""
     table = trace(on_meta(build, name=name), (3, 224, 224))
     assert table[layer].receptive_field == (size, size)
 
@@ -289,7 +289,7 @@ def gradients_support(model, shape, unit):
 @settings(max_examples=60)
 @given(random_networks(), st.integers(5, 18), st.integers(5, 18), st.data())
 def test_random_networks(model, height, width, data):
-    """Shapes and MACs by PyTorch, boxes by the gradient; what PyTorch refuses, the trace refuses."""
+    """Shapes and MACs are PyTorch's, boxes the gradient's; what PyTorch refuses is refused."""
     shape = (2, height, width)
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -400,7 +400,9 @@ def test_squeeze_and_excite_is_context_not_size():
     assert not table[0].context
 
 
-@pytest.mark.parametrize("norm", [nn.GroupNorm(1, 3), nn.InstanceNorm2d(3), nn.LayerNorm([3, 8, 8])])
+@pytest.mark.parametrize(
+    "norm", [nn.GroupNorm(1, 3), nn.InstanceNorm2d(3), nn.LayerNorm([3, 8, 8])]
+)
 def test_normalization_over_space_is_context(norm):
     assert trace(norm, (3, 8, 8))[-1].context
 

@@ -243,9 +243,10 @@ def convolution() -> Explorer:
     find = [
         "Kernel size 3 with padding 1 keeps the size. Set dilation to 2: which padding keeps it "
         "now? And for kernel size 5?",
-        "Photograph, identity, kernel size 1, stride 2: how much of it is never read? (ResNet's "
-        "shortcuts do exactly this.) Which kernel sizes read every pixel? Not all larger ones.",
-        "Press Reset, then flip each kernel. Which output maps stay the same, which change their "
+        "Reset, then photograph, identity, kernel size 1, stride 2: how much of it is never read? "
+        "(ResNet's shortcuts do exactly this.) Which kernel sizes read every pixel? Not all larger "
+        "ones.",
+        "Reset, then flip each kernel. Which output maps stay the same, which change their "
         "sign, and which one moves?",
     ]
     return Explorer("Slide a kernel", controls, draw, find, "convolution", pick=_picked)

@@ -72,13 +72,14 @@ def test_layers_are_chosen_added_and_removed_by_mouse_and_by_key(explorer):
 
 def test_arrow_keys_move_the_unit(explorer):
     before = explorer.settle()
-    units = explorer.pick("unit")
-    units.press("ArrowRight")
-    before = explorer.wait_change(before)
+    explorer.pick("unit").press("ArrowRight")
+    explorer.wait_change(before)
+    before = explorer.settle()                     # the page moves its own mark at once
     assert "unit (8, 9)" in shown(before)
     assert described([(3, 1, 1), (3, 2, 1), (3, 1, 1), (3, 1, 1)], 9) in shown(before)
     explorer.pick("unit").press("ArrowUp")
-    assert "unit (7, 9)" in shown(explorer.wait_change(before))
+    explorer.wait_change(before)
+    assert "unit (7, 9)" in shown(explorer.settle())
 
 
 def test_an_impossible_stack_is_a_sentence_and_the_explorer_goes_on(explorer):
