@@ -73,9 +73,12 @@ def _observe_stack(build):
     if not isinstance(model, nn.Module):
         raise ValueError(f"the function gives a {type(model).__name__}, expected an nn.Module; "
                          "return nn.Sequential(*modules)")
+    if isinstance(model, nn.ModuleList):
+        raise ValueError("a ModuleList only holds layers, it does not run them; return "
+                         "nn.Sequential(*modules)")
     image = torch.rand(1, 8, 12, 12)
     linear = torch.allclose(model(image) + model(-image), torch.zeros(1), atol=1e-6)
-    return {"weights of stack(8, 3)": sum(p.numel() for p in model.parameters()),
+    return {"weights of stack_of(8, 3)": sum(p.numel() for p in model.parameters()),
             "shape for an input of (1, 8, 12, 12)": tuple(model(image).shape),
             "there is a ReLU between the layers": not linear}
 
@@ -203,7 +206,7 @@ quiz = Quiz(
                 "0.72x."),
          Option("The receptive field, because the layers are deeper",
                 "Both see 5 x 5: K = 2 * (3 - 1) + 1."),
-         Option("The memory for training, because of the map in between",
+         Option("The maps kept for training, by the one in between",
                 "Right. The middle map is kept for the backward pass: one more map per extra "
                 "layer.", right=True))),
     Question(
@@ -216,8 +219,9 @@ quiz = Quiz(
                 "Right: 38,592 against 4,800. The 5x5 never meets 64 x 64 channels.", right=True),
          Option("exactly the same weights, since 3 is a thin input",
                 "A tie would need a middle of about 8 channels."),
-         Option("18/25 of the weights of the first layer alone",
-                "The first layer is the cheap one; the second, 64 to 64, makes the bill."))),
+         Option("1.08 times the weights, like VGG's second stage",
+                "That stage goes from 64 channels to 128. From 3 the second layer, 64 to 64, makes "
+                "nearly the whole bill."))),
     Question(
         "Two 3x3 without a ReLU between, and no padding. They are",
         (Option("exactly one 5x5, whose kernel can be written down",

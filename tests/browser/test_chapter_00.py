@@ -16,12 +16,16 @@ def page(lab):
 @pytest.fixture
 def explorer(page):
     found = page.explorer("lenet")
-    before = found.settle()
     found.button("Reset").click()
-    if "Digit 3, 4 right and 4 down" not in before:
-        found.wait_change(before)
-    found.settle()
+    shown(found, "Digit 3, 4 right and 4 down", "6 maps of C1")
     return found
+
+
+def shown(explorer, *words):
+    """Wait for the picture whose label has these words; return it."""
+    labels = "".join(f"[aria-label*='{text}']" for text in words)
+    explorer.root.locator(f"svg{labels}").wait_for()
+    return explorer.svg()
 
 
 def texts(svg):
@@ -32,33 +36,32 @@ def test_the_sliders_choose_and_move_the_digit(page, explorer):
     explorer.press("ArrowRight", "digit", times=5)
     explorer.press("ArrowLeft", "moved right", times=3)
     explorer.press("End", "moved down")
-    shown = explorer.settle()
-    assert "Digit 8, 1 right and 8 down" in shown
+    picture = shown(explorer, "Digit 8, 1 right and 8 down")
     # The answer below the bars is the class with the longest one.
-    percent = [int(text[:-1]) for text in texts(shown) if text.endswith("%")]
-    answer = int(re.search(r"read as (\d)<", shown).group(1))
+    percent = [int(text[:-1]) for text in texts(picture) if text.endswith("%")]
+    answer = int(re.search(r"read as (\d)<", picture).group(1))
     assert len(percent) == 10 and percent[answer] == max(percent)
     page.check()
 
 
 def test_places_can_be_picked_by_key_and_by_click(page, explorer):
-    before = explorer.svg()
     explorer.pick("place").focus()
     page.page.keyboard.press("ArrowUp")
-    assert "4 right and 3 down" in explorer.wait_change(before)
-    before = explorer.settle()
+    shown(explorer, "4 right and 3 down")
     box = explorer.pick("place").bounding_box()
     cell = box["width"] / 9
     explorer.pick("place").click(position={"x": 7.5 * cell, "y": 0.5 * cell}, force=True)
-    assert "7 right and 0 down" in explorer.wait_change(before)
+    shown(explorer, "7 right and 0 down")
     page.check()
 
 
 def test_an_untrained_network_answers_about_equally(page, explorer):
     explorer.control("layer").select_option("C3")
-    assert "C3: 16 maps of 10 x 10" in texts(explorer.settle())
+    trained = shown(explorer, "16 maps of C3")
+    assert "C3: 16 maps of 10 x 10" in texts(trained)
     explorer.control("network").select_option("untrained")
-    percent = [int(text[:-1]) for text in texts(explorer.settle()) if text.endswith("%")]
+    untrained = explorer.wait_change(trained)
+    percent = [int(text[:-1]) for text in texts(untrained) if text.endswith("%")]
     assert len(percent) == 10 and max(percent) < 25 and min(percent) > 2
     page.check()
 
