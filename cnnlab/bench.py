@@ -184,7 +184,10 @@ def _peers() -> dict[str, tuple[Callable, bool]]:
     with suppress(ImportError):
         import torchscan
 
-        found["torchscan"] = lambda model, x: torchscan.crawl_module(model, tuple(x.shape[1:])), False
+        def crawl(model, image):
+            torchscan.crawl_module(model, tuple(image.shape[1:]))
+
+        found["torchscan"] = crawl, False
     with suppress(ImportError):
         from fvcore.nn import FlopCountAnalysis
 

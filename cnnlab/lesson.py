@@ -92,7 +92,7 @@ class Lesson:
         import torch
 
         device = (torch.cuda.get_device_name(0) if self.device == "cuda"
-                  else f"CPU, {torch.get_num_threads()} threads")
+                  else f"CPU, threads: {torch.get_num_threads()}")
         return Card("note", f"Chapter {self.chapter}: ready", (
             f"Scale {self.scale} on {device}.",
             f"cnnlab {cnnlab.__version__}, torch {torch.__version__}, "
@@ -227,7 +227,7 @@ class Progress:
             self._write()
 
     def place(self) -> str:
-        return str(self.file) if self._writable else "memory only"
+        return self.file.as_posix() if self._writable else "memory only"
 
     def _read(self) -> dict:
         try:

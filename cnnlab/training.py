@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -308,8 +308,9 @@ def _collect(
     before = len(history.losses)
     history.losses += torch.stack(pending).tolist()
     pending.clear()
-    # The worst a blind model needs to say is log(classes); ten times the start is beyond bad luck.
-    limit = 10 * history.losses[0] + math.log(classes)
+    # A blind model need not lose more than log(classes); ten times that and the start, which may
+    # have been lucky, is beyond bad luck.
+    limit = 10 * (history.losses[0] + math.log(classes))
     for step, loss in enumerate(history.losses[before:], before + 1):
         if loss <= limit and math.isfinite(loss):
             continue
@@ -398,14 +399,22 @@ def _interruptible() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, previous)
 
 
+def progress(items: Sequence, unit: str = "run") -> Iterator:
+    """The items one by one, with a bar after two seconds: for several trainings in one cell."""
+    with _Bar(len(items), True, unit) as bar:
+        for item in items:
+            yield item
+            bar.advance()
+
+
 class _Bar:
     """Progress over the steps: a bar after two seconds, gone at the end; in a log, lines.
 
-    In a notebook it is tqdm's text bar in a display of its own, emptied at the end. tqdm's widget
-    would leave its last text, with times in it, in the stored notebook.
+    In a notebook it is tqdm's text bar in a display of its own. tqdm's widget would leave its last
+    text, with times in it, in the stored notebook.
     """
 
-    def __init__(self, steps: int, shown: bool) -> None:
+    def __init__(self, steps: int, shown: bool, unit: str = "step") -> None:
         self._bar, self._lines = None, False
         file = (_notebook_display() or sys.stderr) if shown else None
         if file is None:
@@ -415,7 +424,7 @@ class _Bar:
             return
         from tqdm import tqdm
 
-        self._bar = tqdm(total=steps, delay=2, leave=False, file=file, unit="step", ncols=90)
+        self._bar = tqdm(total=steps, delay=2, leave=False, file=file, unit=unit, ncols=90)
 
     def __enter__(self) -> _Bar:
         return self
@@ -438,12 +447,19 @@ class _Bar:
 
 
 class _Display:
-    """A text file whose last line is shown in a notebook, as far as tqdm needs one."""
+    """A text file whose last line is shown in a notebook, as far as tqdm needs one.
+
+    Its output is there from the start, empty, and empty at the end: a stored notebook is the same
+    whether the bar had the time to appear or not.
+    """
 
     encoding = "utf-8"
 
     def __init__(self) -> None:
-        self._handle = None
+        from IPython.display import DisplayHandle
+
+        self._handle = DisplayHandle()
+        self._handle.display({"text/plain": ""}, raw=True)
 
     def isatty(self) -> bool:
         return True
@@ -452,14 +468,7 @@ class _Display:
         pass
 
     def write(self, text: str) -> None:
-        from IPython.display import DisplayHandle
-
-        data = {"text/plain": text.strip()}
-        if self._handle is None:
-            self._handle = DisplayHandle()
-            self._handle.display(data, raw=True)
-        else:
-            self._handle.update(data, raw=True)
+        self._handle.update({"text/plain": text.strip()}, raw=True)
 
 
 def _notebook_display() -> _Display | None:

@@ -194,7 +194,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
         shutil.copytree(path.parent, folder,
                         ignore=shutil.ignore_patterns(".ipynb_checkpoints", "my-progress"))
         environment = dict(os.environ, CNNLAB_SCALE="quick",
-                           CNNLAB_PROGRESS=str(Path(temporary) / "progress"))
+                           CNNLAB_PROGRESS="my-progress")
         client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3",
                                 resources={"metadata": {"path": str(folder)}})
         client.execute(env=environment)

@@ -25,17 +25,18 @@ CLAIMS = {
     "equal networks, one blind": ("02-puzzle", "(1, 1, 1): 18,978 parameters, accuracy 0.50"),
     "the other perfect": ("02-puzzle", "(1, 1, 2): 18,978 parameters, accuracy 1.00"),
     "two 3 see five pixels, not nine": ("02-by-hand", "two kernels of 3: [2, 3, 4, 5, 6]"),
-    "three 3x3 = one 7x7 on 10x10": ("02-three-is-seven", "three 3x3: output (4, 4), 27 weights\n"
-                                     "one 7x7: output (4, 4), 49 weights\nreceptive fields: 7 and 7"),
+    "three 3x3 = one 7x7 on 10x10": ("02-three-is-seven", "3x3: output (4, 4), 27 weights\n"
+                                     "one 7x7: output (4, 4), 49 weights\n"
+                                     "receptive fields: 7 and 7"),
     "kernels minus one do not add up": ("02-naive", "rule: 9   gradient: 11"),
     "the recurrence is Window": ("02-build", "2000 of 2000"),
-    "an early stride widens most": ("02-stride-and-holes", "stride 2 in layer 1: receptive field 19"),
+    "an early stride widens most": ("02-stride-and-holes", "in layer 1: receptive field 19"),
     "a last stride changes nothing": ("02-stride-and-holes", "layer 5: receptive field 11"),
     "equal dilations leave holes": ("02-stride-and-holes", "(2, 2, 2): size 13, sees  7"),
     "1, 2, 4 leave none": ("02-stride-and-holes", "(1, 2, 4): size 15, sees 15"),
     "an even kernel has its center between pixels": ("02-centers", "0.5 2.5 4.5"),
     "AlexNet's first center is at 3": ("02-centers", "11     -2   3.0 7.0 11.0"),
-    "branches see the union": ("02-branches", "paddings 1, 1: branch (-13, 13), together (-13, 13)"),
+    "branches see the union": ("02-branches", "1, 1: branch (-13, 13), together (-13, 13)"),
     "centers may disagree without an error": ("02-branches", "together (-21, 5), center -8.0"),
     "the window is the gradient's support": ("02-proof", "window and gradient agree: 4 of 4"),
     "published: AlexNet 195": ("02-published", "alexnet          195   195"),
@@ -46,10 +47,10 @@ CLAIMS = {
     "published: ResNet-152 1507": ("02-published", "resnet152       1507  1507"),
     "ResNet-50 as used today: 427": ("02-resnet", "427  (torchvision)"),
     "ResNet-18 sees more than ResNet-50": ("02-resnet", " 435\n"),
-    "larger than the image: all is connected": ("02-larger", "corner unit (0, 0) of 7 x 7 sees rows "
-                                                "(0, 223)"),
-    "a cut window is not what is seen": ("02-larger", "cut at the edge (4, 8), really seen (4, 7), by "
-                                         "gradient (4, 7)"),
+    "larger than the image: all is connected": ("02-larger", "unit (0, 0) of 7 x 7 sees "
+                                                "rows (0, 223)"),
+    "a cut window is not what is seen": ("02-larger", "cut at the edge (4, 8), really seen (4, 7), "
+                                         "by gradient (4, 7)"),
     "chance whenever the receptive field is at most d": ("02-measure-verdict", "exactly 0.5: True"),
     "with equal logits": ("02-measure-verdict", "logits: 0.0"),
     "solved otherwise": ("02-measure-verdict", "above 0.95: True"),
@@ -157,8 +158,8 @@ def test_dilations_says_what_is_missing(dilations, words):
     assert verdict.passed if words is None else words in verdict.message
 
 
-@given(st.lists(st.tuples(st.integers(1, 7), st.integers(1, 3), st.integers(0, 3), st.integers(1, 4)),
-                max_size=6), st.integers(0, 40))
+@given(st.lists(st.tuples(st.integers(1, 7), st.integers(1, 3), st.integers(0, 3),
+                          st.integers(1, 4)), max_size=6), st.integers(0, 40))
 def test_sees_walks_down_what_the_recurrence_walks_up(layers, unit):
     from cnnlab.arithmetic import Window
 

@@ -13,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cnnlab"
-CODE_LINES = 4_000      # without exercises/; raise it only with a reason
+# Without exercises/; raise it only with a reason. The reasons so far, in lines: 38 real networks
+# with their published weights 1,150; a trace that reads any network, receptive fields included,
+# 1,250; four explorers over one frame 1,130. It leaves no room: the next chapter has to make some.
+CODE_LINES = 5_700
 LINE_LENGTH = 100
 
 # Low to high: a module may import from lower floors only, and within its own folder.

@@ -122,7 +122,7 @@ def _stack(dilations):
     """Requirements on a stack of 3x3 convolutions at stride 1."""
     if not isinstance(dilations, (list, tuple)) or not all(
             isinstance(d, int) and not isinstance(d, bool) and d >= 1 for d in dilations):
-        raise ValueError("give a list of whole numbers, one dilation per layer, such as [1, 1, 1, 1]")
+        raise ValueError("give a list of whole numbers, one dilation per layer: [1, 1, 1, 1]")
     window, offsets = Window(), {0}
     for dilation in dilations[:16]:                # no more are needed to see that it is too many
         window = window.then(3, dilation=dilation)
@@ -150,10 +150,12 @@ exercises = Exercises(
         mistakes=(
             Mistake((9, 4, -8), "You added kernel - 1 pixels per layer. The taps of the second and "
                                 "third layer are one jump apart, 2 and 4 pixels."),
-            Mistake((17, 4, -4), "Size and jump are right. One unit of padding is as wide as the jump "
-                                 "of the map it pads: the paddings take 2 * 1, 1 * 2 and 1 * 4."),
-            Mistake((25, 4, -12), "You used the jump after each layer. A layer's taps and its padding "
-                                  "are as wide as the units it reads: use the jump before it."),
+            Mistake((17, 4, -4), "Size and jump are right. One unit of padding is as wide as the "
+                                 "jump of the map it pads: the paddings take 2 * 1, 1 * 2 and "
+                                 "1 * 4."),
+            Mistake((25, 4, -12), "You used the jump after each layer. A layer's taps and its "
+                                  "padding are as wide as the units it reads: use the jump "
+                                  "before it."),
             Mistake((17, 4, 8), "Padding lies left of pixel 0: start is negative."),
         ),
         hints=("Do one layer at a time, beginning with size 1, jump 1, start 0.",
@@ -166,33 +168,33 @@ exercises = Exercises(
         mistakes=(
             Mistake(_upwards, "You walk from the image up. The unit lives in the last map: begin "
                               "with the last layer, reversed(layers)."),
-            Mistake(_without_dilation, "Right without dilation. The last tap of a dilated kernel is "
-                                       "dilation * (kernel - 1) units after its first."),
+            Mistake(_without_dilation, "Right without dilation. The last tap of a dilated kernel "
+                                       "is dilation * (kernel - 1) units after its first."),
             Mistake(_without_padding, "Right without padding. Padding shifts what a unit reads to "
                                       "the left: subtract it."),
-            Mistake(_one_too_far, "The last pixel is too far: k taps have k - 1 steps between them."),
+            Mistake(_one_too_far, "The last pixel is too far: between k taps are k - 1 steps."),
         ),
         hints=("A unit u reads, in the map below, the units from u * stride - padding on.",
-               "Keep first and last. Both move by the same rule; last is further by the extent - 1.",
+               "Keep first and last. Both move by that rule; last adds the extent - 1.",
                "for kernel, stride, padding, dilation in reversed(layers): ..."),
         note="The same window from the other end: up gives size, jump and start for all units at "
              "once, down gives one unit's pixels."),
     Exercise(
         "block", "A residual block that looks aside", "spot the bug", 8, Block, observe=_look,
         mistakes=(
-            Mistake(_Shifted, "Shapes fit, but unit (8, 8) sees rows 6 to 8: the convolution looks up "
-                              "and left of the pixel that the shortcut brings. Its window must be "
-                              "centered on 8."),
-            Mistake(_OtherWay, "Now it looks down and right, rows 8 to 10. Of the two extra rows, one "
-                               "must go on each side."),
-            Mistake(_Pointwise, "Aligned, but a 1x1 kernel sees nothing of the neighbors: the block "
-                                "should see rows 7 to 9."),
-            Mistake(_NoShortcut, "The convolution is aligned, but the shortcut is gone: add x again."),
+            Mistake(_Shifted, "Shapes fit, but unit (8, 8) sees rows 6 to 8: the convolution looks "
+                              "up and left of the pixel that the shortcut brings. Its window "
+                              "must be centered on 8."),
+            Mistake(_OtherWay, "Now it looks down and right, rows 8 to 10. Of the two extra rows, "
+                               "one must go on each side."),
+            Mistake(_Pointwise, "Aligned, but a 1x1 kernel sees nothing of the neighbors: the "
+                                "block should see rows 7 to 9."),
+            Mistake(_NoShortcut, "The convolution is aligned, but the shortcut is gone: add x."),
         ),
         hints=("Which rows does y[8] read before it is cut, and which row is x[8]?",
                "With padding 2 the window of unit 8 starts at 8 - 2 and has 3 rows.",
                "Pad so that nothing need be cut."),
-        note="Adding needs equal shapes; meaning needs equal centers. Nothing in PyTorch checks them."),
+        note="Adding needs equal shapes; sense needs equal centers, and nothing checks them."),
     Exercise(
         "dilations", "Four layers that see 60 pixels", "design", 10, [1, 3, 9, 27], observe=_stack,
         mistakes=(
@@ -218,7 +220,7 @@ quiz = Quiz(
         Option("It learns more slowly, but in the end it gets there",
                "Slowness is not its problem: for both classes its logits are the same number."),
         Option("It reaches 100% on training images, not on new ones",
-               "It cannot even memorize them: left and right give the same logits in training, too."),
+               "It cannot even memorize them: left and right give the same logits there, too."),
         Option("Nothing: it answers half of the images correctly",
                "No window holds both marks, so both classes look the same to it.", right=True),
         Option("It needs more channels, then it gets there",
@@ -241,17 +243,18 @@ quiz = Quiz(
         Option("keeps its size and starts further left",
                "Only start changes: it loses padding * jump in each layer.", right=True),
     )),
-    Question("Three layers of 3x3, each with dilation 2. How many pixels of one row does a unit see?", (
+    Question("Three layers of 3x3, each with dilation 2. How many pixels of a row does a unit "
+             "see?", (
         Option("7, every second one of its 13", "All its offsets are even: -6, -4, ... 6.",
                right=True),
         Option("13, all of its window", "The window is 13 wide; sums of even offsets stay even."),
         Option("27, one for each path", "There are 27 paths, but many of them start in one pixel."),
         Option("9, three for each layer", "Each layer adds one step on each side: 1, 3, 5, 7."),
     )),
-    Question("You make a stack of 3x3 convolutions four times as deep. Its receptive field, and the "
-             "part of it that matters, become about", (
+    Question("You make a stack of 3x3 convolutions four times as deep. Its receptive field, and "
+             "the part of it that matters, become about", (
         Option("4 times and 4 times as wide",
-               "Paths to the edge are too few: the width of the bell grows with the root of depth."),
+               "Paths to the edge are few: the bell's width grows with the root of the depth."),
         Option("2 times and 2 times as wide",
                "The theoretical size, 2n + 1, grows with the depth itself."),
         Option("4 times and 2 times as wide",

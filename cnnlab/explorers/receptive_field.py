@@ -144,9 +144,9 @@ def receptive_field() -> Explorer:
          Slider("dilation", "dilation", 1, 9, chosen.dilation),
          Toggle("padded", "pad every layer by half its kernel", True)],
         draw,
-        ["Three layers of 3x3, each with dilation 2: which pixels of its window does the unit never "
-         "see? Then choose other dilations. How many pixels in a row can it see without a hole? "
-         "(More than 15.)",
+        ["Three layers of 3x3, each with dilation 2: which pixels of its window does the unit "
+         "never see? Then choose other dilations. How many pixels in a row can it see without a "
+         "hole? (More than 15.)",
          "Five layers of 3x3, one of them with stride 2. In which layer does the stride make the "
          "receptive field largest, and in which does it change nothing?",
          "Make the receptive field larger than the image of 32 pixels. In how many of them do 95% "
@@ -167,8 +167,8 @@ def _unit(unit: tuple[int, int] | None, size: int) -> tuple[int, int]:
 
 
 def _sentence(window: Window, across: Axis, layers: int, row: int, column: int) -> str:
-    return (f"{layers} layer{'s' if layers > 1 else ''}: unit ({row}, {column}) has receptive field "
-            f"{window.size}, center {number(window.center(column))}, and sees "
+    return (f"{layers} layer{'s' if layers > 1 else ''}: unit ({row}, {column}) has receptive "
+            f"field {window.size}, center {number(window.center(column))}, and sees "
             f"{len(across.seen[0])} pixels of its row")
 
 
@@ -261,8 +261,8 @@ def _bars(svg: Svg, across: Axis, window: Window, column: int, sigma: float) -> 
     svg.path(f"M{LEFT} {BASE}h{IMAGE * CELL}", stroke=MUTED)
     for pixel in (0, 8, 16, 24, 31):
         svg.text(_x(pixel), BASE + 15, pixel, SMALL, MUTED, "middle")
-    svg.text(LEFT + IMAGE * CELL, INPUT_ROW + 42, f"normal curve: \u03c3 = {sigma:.2f} pixels", SMALL,
-             anchor="end")
+    svg.text(LEFT + IMAGE * CELL, INPUT_ROW + 42, f"normal curve: \u03c3 = {sigma:.2f} pixels",
+             SMALL, anchor="end")
 
 
 def _peak(paths: Sequence[float], center: float, sigma: float) -> float:
@@ -288,7 +288,8 @@ def _top_view(svg: Svg, units: int, window: Window, unit: tuple[int, int], down:
         rows = _scaled(down.paths)[above:down.seen[0][-1] + 1]
         cols = _scaled(across.paths)[left:across.seen[0][-1] + 1]
         svg.grid(RIGHT + left * PIXEL, y + above * PIXEL, len(rows), len(cols), PIXEL,
-                 values=[[a * b for b in cols] for a in rows], low=0, high=1, color=INPUT, lines=None)
+                 values=[[a * b for b in cols] for a in rows], low=0, high=1, color=INPUT,
+                 lines=None)
     svg.rect(RIGHT, y, IMAGE * PIXEL, IMAGE * PIXEL, stroke=MUTED)
     (top, bottom), (left, right) = window.box(unit[0]), window.box(unit[1])
     _open_box(svg, RIGHT, y, top, bottom, left, right)

@@ -57,7 +57,9 @@ class LeNet5(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, num_classes) of images (B, in_channels, image_size, image_size)."""
         size = self.image_size
-        check_image("LeNet-5", x, self.c1.in_channels, [("C5", size)])
+        smaller = 32 - size
+        needs = [("C1", 5 - smaller), ("C3", 14 - smaller), ("C5", size)]
+        check_image("LeNet-5", x, self.c1.in_channels, needs)
         if tuple(x.shape[2:]) != (size, size):
             height, width = x.shape[2:]
             raise ValueError(

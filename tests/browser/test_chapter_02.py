@@ -1,4 +1,4 @@
-"""Chapter 02 as a learner uses it: everything runs, keys move the explorer, its numbers are right."""
+"""Chapter 02 as a learner uses it: everything runs, keys move the explorer, numbers are right."""
 from __future__ import annotations
 
 import re
