@@ -30,7 +30,7 @@ def test_table_prints_the_trace(capsys):
         (["table", "lenet5", "--input", "1,5,5"], "5x5"),
         (["train", "vgg_smal"], "did you mean 'vgg_small'"),
         (["train", "vgg_small", "--data", "digit"], "Did you mean 'digits'"),
-        (["train", "lenet5"], "at least 28x28, got 8x8"),
+        (["train", "lenet5"], "the whole network needs 28x28"),
         (["train", "vgg_small", "--epochs", "0"], "epochs is 0"),
         (["train", "vgg_small", "--batch-size", "0"], "batch_size 0"),
         (["train", "vgg_small", "--optimizer", "sdg"], "Did you mean 'sgd'"),
