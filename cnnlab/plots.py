@@ -151,7 +151,8 @@ def image_grid(images: object, *, title: str, alt: str, titles: Sequence[str] = 
     """Small pictures in rows: (N, H, W), (N, 1 or 3, H, W) or (N, H, W, 3), uint8 or float.
 
     One gray scale for all, from `low` to `high` (default: the range of all images; uint8 counts as
-    0 to 1). `signed`: blue below zero, white at zero, vermillion above (filters). `cell` is one picture's inches.
+    0 to 1). `signed`: blue below zero, white at zero, vermillion above (filters). `cell` is one
+    picture's inches.
     """
     stack = _images(images)
     cols = cols or min(len(stack), max(int(WIDTH / (cell * 1.12)), 1))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from packaging.specifiers import SpecifierSet
 
@@ -69,6 +70,14 @@ def test_every_chapter_is_there_with_its_time_and_its_line():
     rows = re.findall(row, README, re.MULTILINE)
     assert [name for _, name in rows] == [path.name for path in NOTEBOOKS]
     assert re.findall(r"^- \*\*(\d\d) ", README, re.MULTILINE) == [number for number, _ in rows]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_times_are_those_of_the_chapters(path):
+    header = nbformat.read(path, as_version=4).cells[0].source
+    said = re.search(r"\*Time:?\*+:?([^.]*)\.", header).group(1)
+    minutes = sum(map(int, re.findall(r"\d+", said)))  # reading, and exercises where apart
+    assert f"({path.parent.name}/{path.name}) | {minutes} min |" in README
 
 
 def test_a_small_picture_with_words_for_who_cannot_see_it():

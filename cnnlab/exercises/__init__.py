@@ -1,1 +1,1 @@
-"""Checked exercises and quizzes, one file per chapter, over the frame in `cnnlab.exercises.frame`."""
+"""Checked exercises and quizzes: a file per chapter, over `cnnlab.exercises.frame`."""

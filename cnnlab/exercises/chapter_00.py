@@ -55,13 +55,12 @@ class _Widened(Small):
 def _shapes(model):
     model = model() if isinstance(model, type) else model
     seen = {}
-    for count in (1, 3):
+    for count, images in ((1, "one image"), (3, "three images")):
         try:
-            seen[f"{count} images in, rows of scores out"] = tuple(
-                model(torch.ones(count, 1, 32, 32)).shape
-            )
-        except RuntimeError:
-            seen[f"{count} images in, rows of scores out"] = "an error"
+            scores = model(torch.ones(count, 1, 32, 32))
+        except RuntimeError as error:
+            raise ValueError(f"{images} in, an error out: {error}") from None
+        seen[f"{images} in, shape of the scores"] = tuple(scores.shape)
     seen["parameters"] = sum(p.numel() for p in model.parameters())
     return seen
 
@@ -88,6 +87,7 @@ exercises = Exercises(
             Mistake(2416, "That is with bias: 16 more, one for each filter."),
             Mistake(400, "That is 16 filters on a single map. Each filter of C3 reads all 6 maps."),
             Mistake(1500, "That is the C3 of the paper. Ours reads all 6 maps with every filter."),
+            Mistake(150, "That is one filter. There are 16."),
             Mistake(240000, "Those are the MACs: each weight is used at 10 x 10 places. Count it "
                             "once."),
         ),
@@ -115,8 +115,8 @@ exercises = Exercises(
         "batch", "Works for one image, fails for three", "spot the bug", 4, Small,
         observe=_shapes,
         mistakes=(
-            Mistake(_Flat, "One image goes through, three do not. Somewhere in `forward` the batch "
-                           "axis gets lost. Follow the shape with B = 3."),
+            Mistake(_Flat, "One image goes through, three do not. Write the shape behind each "
+                           "step of `forward`, for B = 3."),
             Mistake(_Widened, "Three images in, one row of scores out. Each needs its own row."),
         ),
         hints=("Read the error for three images: 3528 is 3 * 1176. Who made one long row of them?",
@@ -132,7 +132,7 @@ quiz = Quiz(
         (
             Option("The dense network, because it has no filters",
                    "It gives every pixel its own weights, so a renamed pixel is just as good. The "
-                   "measurement showed no loss."),
+                   "measurement showed hardly any loss."),
             Option("LeNet-5, because its filters expect neighbors", "Yes. Shuffling breaks up the "
                    "neighborhoods that a 5x5 filter looks at.", right=True),
             Option("Both, because no digit is left to be seen",
@@ -172,7 +172,8 @@ quiz = Quiz(
                    "Not shown: it still computed six maps, with random filters. Leaving it out is "
                    "another experiment."),
             Option("The first layer had learned nothing when trained",
-                   "Training did change its filters, and won a point or two. Small is not zero."),
+                   "Training did change its filters: the picture shows it. They were of less use "
+                   "than one may think."),
         ),
     ),
     Question(

@@ -36,6 +36,11 @@ def _without_padding(layers, unit):
     return sees([(kernel, stride, 0, dilation) for kernel, stride, _, dilation in layers], unit)
 
 
+def _cut(layers, unit):
+    first, last = sees(layers, unit)
+    return max(first, 0), last
+
+
 def _one_too_far(layers, unit):
     first = last = unit
     for kernel, stride, padding, dilation in reversed(layers):
@@ -150,6 +155,9 @@ exercises = Exercises(
         mistakes=(
             Mistake((9, 4, -8), "You added kernel - 1 pixels per layer. The taps of the second and "
                                 "third layer are one jump apart, 2 and 4 pixels."),
+            Mistake((9, 4, -4), "That is the second map, or all layers counted in pixels. The third "
+                                "layer counts in jumps of 4: 2 of them for its taps, 1 for its "
+                                "padding."),
             Mistake((17, 4, -4), "Size and jump are right. One unit of padding is as wide as the "
                                  "jump of the map it pads: the paddings take 2 * 1, 1 * 2 and "
                                  "1 * 4."),
@@ -172,6 +180,8 @@ exercises = Exercises(
                                        "is dilation * (kernel - 1) units after its first."),
             Mistake(_without_padding, "Right without padding. Padding shifts what a unit reads to "
                                       "the left: subtract it."),
+            Mistake(_cut, "You cut at pixel 0. Here a negative first pixel is wanted: it tells how "
+                          "much padding the unit sees."),
             Mistake(_one_too_far, "The last pixel is too far: between k taps are k - 1 steps."),
         ),
         hints=("A unit u reads, in the map below, the units from u * stride - padding on.",
@@ -201,8 +211,10 @@ exercises = Exercises(
             Mistake([1, 2, 4, 8], "No holes, but too narrow, like [1, 2, 4, 8] with its 31 pixels: "
                                   "windows overlap more than they need. How far apart may two "
                                   "windows of 3 be?"),
-            Mistake([8, 8, 8, 8], "Wide enough, but the window has holes. A layer's taps may be no "
-                                  "further apart than the windows of the map it reads are wide."),
+            Mistake([8, 8, 8, 8], "Wide enough, but the window has holes. The order of the layers "
+                                  "changes nothing; from the smallest dilation up, a layer's taps "
+                                  "may be no further apart than the windows of the map it reads "
+                                  "are wide."),
             Mistake([1] * 30, "Right, and expensive: it can be done with four layers."),
         ),
         hints=("The first layer makes windows of 3 pixels. How far may the taps of the second be "

@@ -655,6 +655,8 @@ class Option:
 
 @dataclass(frozen=True)
 class Question:
+    """A question of the quiz: its text and two or more options, exactly one of them right."""
+
     text: str
     options: tuple[Option, ...]
 

@@ -1,8 +1,9 @@
 """Chapter 02: build a stack of layers and see what one of its units sees.
 
 Everything is computed along one axis; the picture's second axis repeats it for the unit's row.
-With equal weights the gradient of a unit counts the paths that lead to it from each pixel, so the
-effective receptive field drawn here is exact, not sampled.
+With equal weights the gradient of a unit counts the paths that lead to it from each pixel. Their
+share is also what independent random weights pass on of the squared gradient, on average and without
+ReLU: the effective receptive field drawn here is computed, not sampled.
 """
 
 from __future__ import annotations
