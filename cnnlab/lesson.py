@@ -34,6 +34,9 @@ def start(chapter: str) -> Lesson:
     Device: the first CUDA GPU, else the CPU. Scale: `CNNLAB_SCALE` if set, else "full" on a GPU
     and "quick" on a CPU. Seeds torch with 0. Raises LessonError for an unknown chapter or scale.
     """
+    # Waiting threads shall sleep: spinning, two of them made small trainings five times slower on a
+    # machine with other work, and no faster on an idle one. Read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

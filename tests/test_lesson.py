@@ -1,5 +1,6 @@
 import json
 import os
+import subprocess
 import sys
 import types
 
@@ -223,3 +224,16 @@ def test_a_write_that_fails_leaves_the_old_file_whole(folder, monkeypatch):
 
 def test_a_new_store_is_empty(tmp_path):
     assert Progress(tmp_path).solved("77") == []
+
+
+def test_waiting_threads_sleep_unless_told_otherwise(folder, monkeypatch):
+    """Set before torch is imported: afterwards OpenMP does not look any more."""
+    code = ("import sys; from cnnlab.lesson import start; assert 'torch' not in sys.modules; "
+            "start('00'); import os; print(os.environ['OMP_WAIT_POLICY'])")
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if given:
+            monkeypatch.setenv("OMP_WAIT_POLICY", given)
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True,
+                              text=True, timeout=120)
+        assert done.stdout.split()[-1] == expected

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab import arithmetic
-from cnnlab.models import build
+from cnnlab.models import MODELS, build
 from cnnlab.torchvision_compat import import_torchvision
 from cnnlab.trace import TraceError, trace
 
@@ -46,33 +46,28 @@ def test_params_and_macs_are_torchvisions_to_every_published_digit(name):
     assert not table.unknown
 
 
-# cnnlab's models, at sizes that keep a real pass cheap. Width and height differ where they may.
-OURS = {
+# Sizes that keep a real pass cheap; width and height differ where they may. Others: 3x32x32.
+SHAPES = {
     "lenet5": (1, 28, 28),
     "alexnet": (3, 67, 99),
-    "vgg11": (3, 32, 64),
-    "vgg16_bn": (3, 32, 64),
-    "vgg16_c": (3, 32, 64),
     "vgg_small": (1, 28, 28),
-    "nin": (3, 32, 32),
-    "googlenet": (3, 64, 96),
-    "resnet20": (3, 32, 48),
-    "resnet18": (3, 64, 96),
-    "resnet50": (3, 64, 96),
-    "resnext50_32x4d": (3, 64, 96),
-    "densenet121": (3, 64, 96),
-    "densenet40_k12": (3, 32, 32),
-    "mobilenet_v1": (3, 64, 96),
-    "mobilenet_v2": (3, 64, 96),
     "unet": (1, 92, 100),
-    "convnext_tiny": (3, 64, 96),
+    **dict.fromkeys(
+        """googlenet resnet18 resnet34 resnet50 resnet101 resnet152 resnext50_32x4d densenet121
+        densenet169 densenet201 densenet161 mobilenet_v1 mobilenet_v2 convnext_tiny""".split(),
+        (3, 64, 96),
+    ),
 }
-OPTIONS = {"unet": {"depth": 3, "width": 8}}
+OPTIONS = {
+    "unet": {"depth": 3, "width": 8},
+    "googlenet torchvision": {"form": "torchvision"},
+}
 
 
 def ours(name):
-    """The model on the meta device, in eval mode."""
-    return on_meta(build, name=name, **OPTIONS.get(name, {})).eval()
+    """The model on the meta device, in eval mode, and the shape of its image."""
+    model = on_meta(build, name=name, **OPTIONS.get(name, {})).eval()
+    return model, SHAPES.get(name, (3, 32, 32))
 
 
 def kept_for_real(model, images):
@@ -96,20 +91,21 @@ def kept_for_real(model, images):
     return total
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", MODELS)
 def test_kept_bytes_are_what_a_real_pass_keeps(name):
     """To the byte. Statistics of batch norm do not grow with the batch: two batches tell."""
-    model, shape = ours(name).train().to_empty(device="cpu"), OURS[name]
+    model, shape = ours(name)
+    model.train().to_empty(device="cpu")
     two, four = (kept_for_real(model, torch.rand(n, *shape)) for n in (2, 4))
     per_image = (four - two) // 2
     fixed = two - 2 * per_image
     assert trace(model, shape, training=True).kept_bytes == per_image + fixed
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", MODELS)
 def test_arithmetic_predicts_every_convolution(name):
     """Formulas, trace and PyTorch's own forward agree on sizes, parameters and MACs."""
-    model, shape = ours(name), OURS[name]
+    model, shape = ours(name)
     table = trace(model, shape)
     real = {}
     for path, module in model.named_modules():
@@ -139,6 +135,7 @@ PROVED = {
     "alexnet": ((3, 67, 450), ["features.2", "features.12"]),
     "vgg16": ((3, 32, 480), ["features.9", "features.30"]),
     "googlenet": ((3, 48, 1500), ["inception3b", "inception5b"]),
+    "googlenet torchvision": ((3, 48, 1000), ["inception3b", "inception5b"]),
     "resnet18": ((3, 32, 1100), ["layer2", "layer4"]),
     "resnet50": ((3, 32, 1100), ["layer2", "layer4"]),
     "resnext50_32x4d": ((3, 32, 1100), ["layer4"]),
@@ -151,7 +148,7 @@ PROVED = {
 @pytest.mark.parametrize("name", PROVED)
 def test_receptive_fields_are_the_gradients_support(name):
     shape, layers = PROVED[name]
-    table = trace(build(name, **OPTIONS.get(name, {})), shape)
+    table = trace(build(name.split()[0], **OPTIONS.get(name, {})), shape)
     check = table.check(layers)
     assert check.units
     assert check.ok, str(check)
@@ -175,17 +172,18 @@ def test_check_can_fail():
 
 
 @pytest.mark.parametrize(
-    "name, layer, size",
+    "name, options, layer, size",
     [
-        ("resnet18", "layer4", 435),  # sees more than
-        ("resnet50", "layer4", 427),  # the deeper one
-        ("vgg16", "features.30", 212),  # Araujo et al. 2019
-        ("googlenet", "inception5b", 715),
+        ("resnet18", {}, "layer4", 435),  # sees more than
+        ("resnet50", {}, "layer4", 427),  # the deeper one
+        ("vgg16", {}, "features.30", 212),  # Araujo et al. 2019
+        ("googlenet", {}, "inception5b", 715),  # 5x5 as in the paper
+        ("googlenet", {"form": "torchvision"}, "inception5b", 379),  # 3x3 in their place
     ],
 )
-def test_receptive_fields_by_the_recurrence(name, layer, size):
+def test_receptive_fields_by_the_recurrence(name, options, layer, size):
     """The sizes that an independent recurrence over kernels and strides gives (papers)."""
-    table = trace(on_meta(build, name=name), (3, 224, 224))
+    table = trace(on_meta(build, name=name, **options), (3, 224, 224))
     assert table[layer].receptive_field == (size, size)
 
 

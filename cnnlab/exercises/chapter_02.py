@@ -155,8 +155,8 @@ exercises = Exercises(
         mistakes=(
             Mistake((9, 4, -8), "You added kernel - 1 pixels per layer. The taps of the second and "
                                 "third layer are one jump apart, 2 and 4 pixels."),
-            Mistake((9, 4, -4), "That is the second map, or all layers counted in pixels. The third "
-                                "layer counts in jumps of 4: 2 of them for its taps, 1 for its "
+            Mistake((9, 4, -4), "That is the second map, or every layer counted in pixels. The "
+                                "third layer counts in jumps of 4: two for its taps, one for its "
                                 "padding."),
             Mistake((17, 4, -4), "Size and jump are right. One unit of padding is as wide as the "
                                  "jump of the map it pads: the paddings take 2 * 1, 1 * 2 and "

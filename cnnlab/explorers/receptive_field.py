@@ -2,8 +2,8 @@
 
 Everything is computed along one axis; the picture's second axis repeats it for the unit's row.
 With equal weights the gradient of a unit counts the paths that lead to it from each pixel. Their
-share is also what independent random weights pass on of the squared gradient, on average and without
-ReLU: the effective receptive field drawn here is computed, not sampled.
+share is also what independent random weights pass on of the squared gradient, on average and
+without ReLU: the effective receptive field drawn here is computed, not sampled.
 """
 
 from __future__ import annotations
@@ -217,22 +217,32 @@ def _side_view(svg: Svg, stack, padded, sizes, windows, across: Axis) -> None:
           for window, size in zip(windows, sizes)]
     for level in range(len(stack), 0, -1):         # lines of sight below the dots
         taps, target = stack[level - 1], number(rows[level - 1] - (7 if level == 1 else 0))
-        sight = []
+        sight, height = [], number(rows[level])
         for unit in across.seen[level]:
             first = unit * taps.stride - taps.padding(padded)
             reach = range(first, first + taps.kernel * taps.dilation, taps.dilation)
-            start = f"M{xs[level][unit]} {number(rows[level])}L"
+            start = f"M{xs[level][unit]} {height}L"
             sight += [f"{start}{xs[level - 1][at]} {target}"
                       for at in reach if 0 <= at < sizes[level - 1]]
         svg.path("".join(sight), stroke=KERNEL, opacity=0.75)
-    for level in range(1, len(stack) + 1):
-        seen, top = set(across.seen[level]), level == len(stack)
+    unseen, seen = [], []                          # one path per color, not a circle per unit
+    for level in range(1, len(stack)):
+        lit, dot = set(across.seen[level]), f" {number(rows[level])}{_disk(3.2)}"
         for unit, x in enumerate(xs[level]):
-            lit = unit in seen
-            svg.circle(float(x), rows[level], 5 if top and lit else 3.2,
-                       UNSEEN if not lit else OUTPUT if top else KERNEL)
+            (seen if unit in lit else unseen).append(f"M{x}{dot}")
+    (chosen,), dot = across.seen[-1], f" {number(rows[-1])}{_disk(3.2)}"
+    unseen += [f"M{x}{dot}" for unit, x in enumerate(xs[-1]) if unit != chosen]
+    svg.path("".join(unseen), UNSEEN)
+    svg.path("".join(seen), KERNEL)
+    svg.circle(float(xs[-1][chosen]), rows[-1], 5, OUTPUT)
     svg.grid(LEFT, INPUT_ROW - 6, 1, IMAGE, CELL, values=[_scaled(across.paths)], low=0, high=1,
              color=INPUT)
+
+
+def _disk(radius: float) -> str:
+    """The rest of a path that starts at the disk's center."""
+    half, full = number(radius), number(2 * radius)
+    return f"m-{half} 0a{half} {half} 0 1 0 {full} 0a{half} {half} 0 1 0-{full} 0z"
 
 
 def _bars(svg: Svg, across: Axis, window: Window, column: int, sigma: float) -> None:
@@ -246,10 +256,9 @@ def _bars(svg: Svg, across: Axis, window: Window, column: int, sigma: float) -> 
         begin = left if first >= 0 else LEFT
         svg.path(f"M{number(begin)} {y}H{number(end)}{ticks}", stroke=HIGHLIGHT, line=2)
     svg.text(LEFT, INPUT_ROW + 42, "Where its paths start", TEXT, bold=True)
-    for pixel, share in enumerate(across.paths):
-        if share:
-            height = tall * share / top
-            svg.rect(_x(pixel) - CELL / 2 + 1, BASE - height, CELL - 2, height, fill=INPUT)
+    svg.path("".join(f"M{LEFT + pixel * CELL + 1} {BASE}"
+                     f"v-{number(tall * share / top)}h{CELL - 2}V{BASE}z"
+                     for pixel, share in enumerate(across.paths) if share), INPUT)
     if sigma:
         center, peak = window.center(column), _peak(across.paths, window.center(column), sigma)
         curve = []
