@@ -34,13 +34,13 @@ READ = "() => ({...window.cnnlabSeen, heights: [...window.cnnlabSeen.heights]})"
 
 
 def explorers():
-    """(notebook, name of the explorer's CSS class, ids of the cells it needs)."""
+    """(notebook, ids of the cells up to its explorer)."""
     import nbformat
 
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         cells = nbformat.read(path, 4).cells
         ids = [cell.id for cell in cells if cell.cell_type == "code"]
-        chosen = [i for i in ids if re.search("explore$", i)]
+        chosen = [i for i in ids if re.search("-explorer?$", i)]
         if chosen:
             yield path.name, ids[: ids.index(chosen[0]) + 1]
 
