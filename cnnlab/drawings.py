@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from html import escape
 
-from cnnlab.look import (FONT, GRID, HIGHLIGHT, INK, INPUT, MUTED, PAPER, SMALL, SPACE, TEXT, TITLE,
-                         WIDTH, mix, shade, text_on)
+from cnnlab.look import (FONT, GRID, HIGHLIGHT, INK, INPUT, MUTED, PAPER, SPACE, TEXT, TITLE, WIDTH,
+                         mix, shade, text_on)
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

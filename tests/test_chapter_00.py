@@ -3,21 +3,19 @@ their cells."""
 from __future__ import annotations
 
 import re
-from html import unescape
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
 
 from cnnlab.data import Images, load
 from cnnlab.exercises import chapter_00
-from cnnlab.exercises.frame import verify
 from cnnlab.explorers import lenet as explorer
 from cnnlab.look import BAD, GOOD
 from cnnlab.models import build
 from cnnlab.trace import trace
+from tests.chapter import stored_cells, texts
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "00-start-here.ipynb"
 # Every claim of the chapter: the cell that shows it, and what that cell's output must say.
@@ -48,7 +46,7 @@ CLAIMS = {
 
 @pytest.fixture(scope="module")
 def cells():
-    return {cell.id: cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
+    return stored_cells("00")
 
 
 @pytest.fixture(scope="module")
@@ -70,23 +68,7 @@ def at_work(network, ten):
     return explorer.lenet({"first": network, "second": other}, ten, (0.17,), (0.32,))
 
 
-def printed(cell) -> str:
-    return "".join(output.get("text", "") for output in cell.outputs)
-
-
-def texts(svg: str) -> list[str]:
-    return [unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
-
-
 # The page
-
-@pytest.mark.parametrize("claim", CLAIMS)
-def test_each_claim_has_its_cell(cells, claim):
-    cell, words = CLAIMS[claim]
-    assert cell in cells, f"{claim}: cell {cell} is gone"
-    assert words in printed(cells[cell])
-    assert "nbval-ignore-output" not in cells[cell].metadata.get("tags", [])
-
 
 def test_it_is_short(cells):
     words = " ".join(c.source for c in cells.values() if c.cell_type == "markdown").split()
@@ -115,12 +97,6 @@ def test_hint_and_solution_of_the_bug_name_the_numbers_of_its_error(cells):
 
 
 # Exercises and quiz
-
-@pytest.mark.parametrize("exercise", chapter_00.exercises, ids=lambda e: e.name)
-def test_exercise_is_sound(exercise):
-    assert verify(exercise) == []
-    assert len(exercise.mistakes) >= 2 and len(exercise.hints) >= 2
-
 
 def test_answers_agree_with_the_table(network):
     table = trace(network, (1, 32, 32))

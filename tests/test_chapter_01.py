@@ -2,10 +2,7 @@
 from __future__ import annotations
 
 import re
-from html import unescape
-from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -16,11 +13,10 @@ from torch.nn import functional as F
 
 from cnnlab.arithmetic import GeometryError, output_size
 from cnnlab.exercises import chapter_01
-from cnnlab.exercises.frame import verify
 from cnnlab.explorers.convolution import (KERNELS, convolution, correlate, draw, kernel_values,
                                           never_read, picture)
+from tests.chapter import printed, stored_cells, texts
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "01-convolution-arithmetic.ipynb"
 START = {"image": "digit", "values": "vertical edge", "kernel": 3, "stride": 1, "padding": 0,
          "dilation": 1, "row": 2, "col": 1, "flip": False}
 # Every claim of the chapter: the cell that shows it, and what that cell's output must say.
@@ -73,26 +69,10 @@ CLAIMS = {
 
 @pytest.fixture(scope="module")
 def cells():
-    return {cell.id: cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
-
-
-def printed(cell) -> str:
-    return "".join(output.get("text", "") for output in cell.outputs)
-
-
-def texts(svg: str) -> list[str]:
-    return [unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
+    return stored_cells("01")
 
 
 # Notebook
-
-@pytest.mark.parametrize("claim", CLAIMS)
-def test_each_claim_has_its_cell(cells, claim):
-    cell, words = CLAIMS[claim]
-    assert cell in cells, f"{claim}: cell {cell} is gone"
-    assert words in printed(cells[cell])
-    assert "nbval-ignore-output" not in cells[cell].metadata.get("tags", [])
-
 
 def test_each_layer_of_lenet_is_as_traced(cells):
     assert printed(cells["01-lenet-hand"]).count("as traced: True") == 5
@@ -112,12 +92,6 @@ def test_the_chapter_follows_the_arc(cells):
     assert all(word in heading for word, heading in zip(order, headings))
 
 
-def test_code_cells_are_short(cells):
-    for cell in cells.values():
-        if cell.cell_type == "code":
-            assert len(cell.source.splitlines()) <= 25, cell.id
-
-
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 def test_same_padding_of_an_even_kernel_is_unequal():
     layer, pixels = nn.Conv2d(1, 1, 4, padding="same", bias=False), torch.arange(8.0)
@@ -126,12 +100,6 @@ def test_same_padding_of_an_even_kernel_is_unequal():
 
 
 # Exercises and quiz
-
-@pytest.mark.parametrize("exercise", chapter_01.exercises, ids=lambda exercise: exercise.name)
-def test_exercise_is_sound(exercise):
-    assert verify(exercise) == []
-    assert len(exercise.mistakes) >= 2 and 2 <= len(exercise.hints) <= 3
-
 
 def test_levels_are_all_there():
     levels = [exercise.level for exercise in chapter_01.exercises]

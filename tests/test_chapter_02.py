@@ -3,10 +3,7 @@ from __future__ import annotations
 
 import math
 import re
-from html import unescape
-from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,11 +12,10 @@ from torch import nn
 
 from cnnlab.arithmetic import GeometryError
 from cnnlab.exercises import chapter_02
-from cnnlab.exercises.frame import verify
 from cnnlab.explorers.receptive_field import (IMAGE, MOST_LAYERS, START, Taps, axis, draw, geometry,
                                               most, pick, receptive_field, spread)
+from tests.chapter import stored_cells, texts
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "02-receptive-fields.ipynb"
 # Every claim of the chapter: the cell that shows it, and what that cell's output must say.
 CLAIMS = {
     "equal networks, one blind": ("02-puzzle", "(1, 1, 1): 18,978 parameters, accuracy 0.50"),
@@ -64,15 +60,7 @@ stacks = st.lists(st.builds(Taps, st.integers(1, 7), st.integers(1, 3), st.integ
 
 @pytest.fixture(scope="module")
 def cells():
-    return {cell.id: cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
-
-
-def printed(cell) -> str:
-    return "".join(output.get("text", "") for output in cell.outputs)
-
-
-def texts(svg: str) -> list[str]:
-    return [unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
+    return stored_cells("02")
 
 
 def drawn(stack, padded=True, layer=0, unit=None) -> str:
@@ -81,25 +69,11 @@ def drawn(stack, padded=True, layer=0, unit=None) -> str:
 
 # The notebook
 
-@pytest.mark.parametrize("claim", CLAIMS)
-def test_each_claim_has_its_cell(cells, claim):
-    cell, words = CLAIMS[claim]
-    assert cell in cells, f"{claim}: cell {cell} is gone"
-    assert words in printed(cells[cell])
-    assert "nbval-ignore-output" not in cells[cell].metadata.get("tags", [])
-
-
 def test_the_prediction_is_far_from_the_window(cells):
     shown = cells["02-reveal"].outputs[0]["data"]["text/plain"]
     measured = int(re.search(r"measured: (\d+) columns", shown).group(1))
     # A normal curve holds 95% within 1.96 sigma on both sides.
     assert abs(measured - 2 * 1.96 * math.sqrt(2 * 32 / 3)) <= 2
-
-
-def test_code_cells_are_short(cells):
-    for cell in cells.values():
-        if cell.cell_type == "code":
-            assert len(cell.source.splitlines()) <= 25, cell.id
 
 
 def test_sections_follow_the_arc(cells):
@@ -108,11 +82,6 @@ def test_sections_follow_the_arc(cells):
 
 
 # Exercises and quiz
-
-@pytest.mark.parametrize("exercise", chapter_02.exercises, ids=lambda exercise: exercise.name)
-def test_exercise_is_sound(exercise):
-    assert verify(exercise) == []
-
 
 def test_levels_are_all_there():
     levels = [exercise.level for exercise in chapter_02.exercises]

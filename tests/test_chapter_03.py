@@ -3,10 +3,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from html import unescape
-from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,11 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cnnlab.exercises import chapter_03
-from cnnlab.exercises.frame import verify
 from cnnlab.explorers.small_kernels import cost, draw, small_kernels
 from cnnlab.trace import trace
+from tests.chapter import stored_cells, texts
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "03-small-kernels.ipynb"
 START = {"inputs": 128, "hidden": 128, "outputs": 128, "kernel": 3, "depth": 2, "size": 28,
          "groups": 1, "padded": True}
 # Every claim of the chapter: the cell that shows it, and what that cell's output must say.
@@ -53,23 +49,7 @@ CLAIMS = {
 
 @pytest.fixture(scope="module")
 def cells():
-    return {cell.id: cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
-
-
-def printed(cell) -> str:
-    return "".join(output.get("text", "") for output in cell.outputs)
-
-
-def texts(svg: str) -> list[str]:
-    return [unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
-
-
-@pytest.mark.parametrize("claim", CLAIMS)
-def test_each_claim_has_its_cell(cells, claim):
-    cell, words = CLAIMS[claim]
-    assert cell in cells, f"{claim}: cell {cell} is gone"
-    assert words in printed(cells[cell])
-    assert "nbval-ignore-output" not in cells[cell].metadata.get("tags", [])
+    return stored_cells("03")
 
 
 def test_links_lead_to_headings(cells):
@@ -80,32 +60,12 @@ def test_links_lead_to_headings(cells):
     assert links and links <= headings
 
 
-def test_code_cells_are_short(cells):
-    for cell in cells.values():
-        if cell.cell_type == "code":
-            assert len(cell.source.splitlines()) <= 25, cell.id
-
-
 # Exercises
-
-@pytest.mark.parametrize("exercise", chapter_03.exercises, ids=lambda exercise: exercise.name)
-def test_exercise_is_sound(exercise):
-    assert verify(exercise) == []
-
 
 def test_levels_are_all_there():
     levels = [exercise.level for exercise in chapter_03.exercises]
     assert levels == ["recall", "compute", "implement", "spot the bug", "design"]
     assert all(len(exercise.mistakes) >= 2 for exercise in chapter_03.exercises)
-
-
-def test_each_exercise_has_its_cell(cells):
-    for exercise in chapter_03.exercises:
-        checked = [cell for cell in cells.values()
-                   if f"ex.{exercise.name}.check(" in cell.source]
-        assert len(checked) == 1
-        assert any("not attempted yet" in output["data"]["text/plain"]
-                   for output in checked[0].outputs), exercise.name
 
 
 @pytest.mark.parametrize("inputs, outputs, small",
