@@ -33,9 +33,8 @@ lab: environment
 	    --LabApp.app_settings_dir="$(CURDIR)/.lab" \
 	    $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(LAB)
 
-# One thread each: the workers share the cores, and threads of tiny networks would fight for them.
 test: environment
-	@OMP_NUM_THREADS=1 $(IN) -m pytest -p tests.suite $(NBVAL) --numprocesses=$(WORKERS) --dist=loadscope $(ONLY)
+	@$(IN) -m pytest -p tests.suite $(NBVAL) --numprocesses=$(WORKERS) --dist=loadscope $(ONLY)
 
 check: environment
 	@$(IN) -m tests.notebook_tools check $(NB)

@@ -32,6 +32,9 @@ def kind(nodeid: str) -> str:
 def pytest_configure(config):
     """Fix the scale; a learner's own progress must not reach the tests, nor theirs reach it."""
     os.environ["CNNLAB_SCALE"] = "quick"
+    # The workers share the cores, and threads of tiny networks would fight for them. Read when
+    # torch is first imported, here and in every kernel.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # No deadline: a busy machine is not a failure. No example database: nothing left behind.
     in_ci = "CI" in os.environ
     settings.register_profile("cnnlab", deadline=None, database=None, derandomize=in_ci)

@@ -15,15 +15,6 @@ from torchvision import models as published  # noqa: E402
 BOTH = [name for name in MODELS if name in published.list_models(module=published)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small convolutions on a busy machine wait for their threads longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def ours(name):
     return build(name, **TORCHVISION_OPTIONS.get(name, {}))
 

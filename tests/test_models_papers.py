@@ -15,15 +15,6 @@ import_torchvision()
 from torchvision import models as published  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small convolutions on a busy machine wait for their threads longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def parameters(model):
     return sum(p.numel() for p in model.parameters())
 

@@ -17,15 +17,6 @@ from torchvision import models as published  # noqa: E402
 from torchvision.models._api import Weights, WeightsEnum  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small convolutions on a busy machine wait for their threads longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def publish(content, folder, name="net", digits=None):
     """Put `content` on a server, here a folder; its URL, with the digits of its SHA-256."""
     folder.mkdir(exist_ok=True)
