@@ -82,12 +82,21 @@ class Batches:
         self.epoch += 1
         return self.at(self.epoch - 1)
 
-    def at(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of one epoch, a pure function of seed and epoch."""
+    def at(
+        self, epoch: int, *, start: int = 0, rank: int = 0, world: int = 1
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch, a pure function of seed and epoch.
+
+        start        skip this many batches, at no cost: where a stopped run goes on
+        rank, world  of each batch every `world`-th image, from image `rank` on: the share of one of
+                     `world` processes. Together the shares are the batch
+        """
+        if not 0 <= rank < world:
+            raise DataError(f"rank {rank} of {world}; expected 0 to {world - 1}.")
         count = len(self.images)
         order = plan(count, self.seed, epoch).to(self.images.device) if self.shuffle else None
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            part = slice(start, min(start + self.batch_size, count))
+        for first in range(start * self.batch_size, len(self) * self.batch_size, self.batch_size):
+            part = slice(first + rank, min(first + self.batch_size, count), world)
             chosen = part if order is None else order[part]
             images = self.images[chosen].to(torch.float32, copy=True)  # never the stored images
             yield images.sub_(self._shift).mul_(self._factor), self.labels[chosen]

@@ -48,6 +48,20 @@ def test_plain_loops_count_epochs_and_at_does_not():
     assert batches.epoch == 3
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_start_skips_batches_and_ranks_share_each_batch(shuffle):
+    batches = Batches(images(), 4, shuffle=shuffle, seed=2)
+    whole = labels(batches.at(3))
+    assert labels(batches.at(3, start=1)) == whole[1:] and labels(batches.at(3, start=3)) == []
+    shares = [labels(batches.at(3, start=1, rank=rank, world=3)) for rank in range(3)]
+    for number, expected in enumerate(whole[1:]):
+        assert [share[number] for share in shares] == [expected[rank::3] for rank in range(3)]
+    x, y = next(batches.at(3, rank=1, world=3))
+    assert torch.equal(x, next(batches.at(3))[0][1::3])
+    with pytest.raises(DataError, match="rank 2 of 2; expected 0 to 1"):
+        next(batches.at(0, rank=2, world=2))
+
+
 def test_the_global_generator_is_left_alone():
     before = torch.get_rng_state()
     list(Batches(images(), 4, shuffle=True))
