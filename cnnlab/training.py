@@ -2,96 +2,36 @@
 
 `fit` takes any model that maps images to logits and any iterable of (images, labels) batches. It
 knows no data set. The learning rate is a function of the step, losses stay on the device until
-they are looked at, and what was learned before an error or a Ctrl-C is kept.
+they are looked at, and what was learned before an error or a Ctrl-C is kept. The same loop runs on
+a CPU, on a GPU, and as one of several processes (`distributed`).
 """
 
 from __future__ import annotations
 
 import math
+import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from difflib import get_close_matches
-from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnlab.bar import Bar, progress
+from cnnlab.distributed import SyncBatchNorm, parallel, world
+from cnnlab.state import (
+    INTERRUPTED, BatchSource, Epoch, History, Metrics, Options, Run, TrainingError, line, share,
+)
+
+__all__ = ["SCHEDULES", "Epoch", "History", "Metrics", "TrainingError", "evaluate", "fit",
+           "learning_rate", "line", "progress"]  # fmt: skip
+
 CHECK_EVERY = 20  # steps between two looks at the losses; each look waits for the device
-
-
-class TrainingError(RuntimeError):
-    """Training cannot start or go on. `history` holds the epochs completed until then."""
-
-    def __init__(self, message: str, history: History | None = None) -> None:
-        super().__init__(message)
-        self.history = history if history is not None else History()
-
-
-class BatchSource(Protocol):
-    """What `fit` and `evaluate` read: a DataLoader, `batches.Batches`, a list of pairs of tensors.
-
-    Where there is a method `at(epoch)` (as `Batches` has), `fit` asks it for each epoch's batches.
-    """
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
-
-
-class Metrics(NamedTuple):
-    """Mean cross-entropy (natural logarithm) and share of right answers, 0..1."""
-
-    loss: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One row of a `History`. The training numbers are means over the epoch while it ran."""
-
-    epoch: int  # from 1
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float  # training and validation
-
-
-@dataclass
-class History:
-    """What happened: a row per completed epoch, a loss per step, and why it stopped early."""
-
-    epochs: list[Epoch] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    stopped: str | None = None  # None: ran to the end
-
-    def last(self) -> Epoch:
-        if not self.epochs:
-            raise TrainingError("no epoch was completed, so there is no last one.", self)
-        return self.epochs[-1]
-
-    def to_dict(self) -> dict[str, list[float]]:
-        """One list per column, for plots, JSON or a pandas frame."""
-        return {f.name: [getattr(row, f.name) for row in self.epochs] for f in fields(Epoch)}
-
-    def __str__(self) -> str:
-        lines = ["epoch  train loss  train acc  val loss  val acc  seconds"]
-        lines += [line(row) for row in self.epochs]
-        return "\n".join(lines + ([f"stopped: {self.stopped}"] if self.stopped else []))
-
-
-def line(row: Epoch) -> str:
-    """A row of the table that `str(history)` shows, also used for logs."""
-    return (
-        f"{row.epoch:5d}  {row.train_loss:10.4f}  {row.train_accuracy:9.4f}  {row.val_loss:8.4f}"
-        f"  {row.val_accuracy:7.4f}  {row.seconds:7.2f}"
-    )
+PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 # Learning rate as a share of its peak; `progress` goes from 0 to 1 over the run.
@@ -141,101 +81,243 @@ def fit(
     weight_decay: float = 0.0,
     schedule: str = "one-cycle",
     warmup: float = 0.2,
+    label_smoothing: float = 0.0,
+    clip: float | None = None,
+    ema: float | None = None,
+    patience: int | None = None,
+    accumulate: int = 1,
+    precision: str = "float32",
+    compile: bool | str = False,
+    sync_batchnorm: bool = False,
     seed: int = 0,
     device: torch.device | str | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    save_every: int | None = None,
     progress: bool = True,
 ) -> History:
     """Train `model` in place by cross-entropy on `train`; look at `val` after every epoch.
 
-    train, val   batches of images (B, C, H, W) and labels (B,) in 0..classes-1; see `BatchSource`
-    optimizer    "sgd" (with Nesterov's `momentum`) or "adam" (weight decay decoupled, as in AdamW)
-    lr           peak of the schedule; None: 0.1 for sgd, 0.001 for adam
-    schedule     "one-cycle", "cosine" or "constant", each after a `warmup` of that share of the run
-    seed         for dropout and for loaders that draw from torch's generator, which is put back
-                 afterwards. Weights are drawn before, when the model is made
-    device       where to train; None: where the model is
-    progress     a bar, if it takes over two seconds; in a log, a line per epoch on stderr
+    train, val       batches of images (B, C, H, W) and labels (B,) in 0..classes-1; see
+                     `BatchSource`
+    optimizer        "sgd" (with Nesterov's `momentum`) or "adam" (weight decay decoupled: AdamW)
+    lr               peak of the schedule; None: 0.1 for sgd, 0.001 for adam
+    schedule         "one-cycle", "cosine" or "constant", each after a `warmup` of that share of
+                     the run
+    label_smoothing  share of the target that is spread over all classes, in training only
+    clip             the longest gradient allowed; a longer one keeps its direction only
+    ema              such as 0.99: validate, and end, with a moving average of the weights
+    patience         stop after so many epochs in a row without a lower validation loss
+    accumulate       run each batch in so many parts: the memory of a part, the update of the whole
+                     (batch norm sees the parts)
+    precision        "float32": as the weights are; "bf16", "fp16" (on a GPU): operations that
+                     stand it in 16 bits, weights as they are
+    compile          True, or a mode of torch.compile: a long wait first, then faster steps
+    sync_batchnorm   in several processes: batch norm over the whole batch, not over each share
+    seed             for dropout and for loaders that draw from torch's generator, which is put back
+                     afterwards. Weights are drawn before, when the model is made
+    device           where to train; None: where the model is
+    checkpoint       a file. If it exists, the run in it goes on; it is written at the end of every
+                     epoch and every `save_every` steps
+    progress         a bar, if it takes over two seconds; in a log, a line per epoch on stderr
 
-    Afterwards the model is in eval mode on that device, its weights in channels-last layout.
-    The same seed gives the same numbers, on a CPU at the same number of threads to the bit.
+    Afterwards the model is in eval mode on that device, its weights in channels-last layout. The
+    same seed gives the same numbers, and a run that was killed goes on as if it had not been: on a
+    CPU at the same number of threads to the bit.
 
     Ctrl-C (or the notebook's stop button) ends it after the current step: the model keeps its
     weights, and the history of the completed epochs is returned, with `stopped` saying so. A
-    second one interrupts at once. Raises `TrainingError` for input that does not fit the model, and
-    when the loss is no longer finite or has exploded; the error carries the history so far.
+    second one interrupts at once. Raises `TrainingError` for input that does not fit the model,
+    when the loss is no longer finite or has exploded, when a GPU's memory or the disk is full; the
+    error carries the history so far.
     """
-    peak = PEAKS.get(optimizer, 0.0) if lr is None else lr
-    _check_options(model, train, val, epochs, optimizer, peak, schedule, warmup)
+    options = Options(
+        epochs, optimizer, PEAKS.get(optimizer, 0.0) if lr is None else lr, momentum, weight_decay,
+        schedule, warmup, label_smoothing, clip, ema, patience, accumulate, precision, compile,
+        sync_batchnorm, seed,
+    )  # fmt: skip
     device = torch.device(device) if device is not None else next(model.parameters()).device
+    _check(options, model, train, val, device, save_every)
+    if sync_batchnorm:
+        SyncBatchNorm.convert(model, device)
     model.to(device, memory_format=torch.channels_last)
+    net = parallel(model, device)
+    if compile:
+        torch._dynamo.reset()  # a session's ninth network would run uncompiled, without a word
+        net = torch.compile(net, mode=compile if isinstance(compile, str) else None)
     update = _optimizer(model, optimizer, momentum, weight_decay)
-    steps, step, history = epochs * len(train), 0, History()
+    run = Run(options, device, model, net, update, train, checkpoint, save_every)
 
-    with _own_random_numbers(device, seed), _interruptible() as stop, _Bar(steps, progress) as bar:
-        for epoch in range(epochs):
-            model.train()
-            started, pending, right, sizes = time.perf_counter(), [], [], []
-            for images, labels in train.at(epoch) if hasattr(train, "at") else train:
-                if stop.is_set():
-                    break
-                for group in update.param_groups:
-                    group["lr"] = learning_rate(step, steps, peak, schedule, warmup)
-                images, labels = _to_device(images, labels, device)
-                logits = _logits(model, images, labels, first=step == 0)
-                loss = F.cross_entropy(logits, labels)
-                update.zero_grad()
-                loss.backward()
-                update.step()
-                pending.append(loss.detach())
-                right.append((logits.detach().argmax(1) == labels).sum())
-                sizes.append(len(labels))
-                step += 1
-                bar.advance()
-                if step == 1 or step % CHECK_EVERY == 0:
-                    _collect(pending, history, epoch, peak, logits.shape[1])
-                    bar.say(f"epoch {epoch + 1}/{epochs}, loss {history.losses[-1]:.3f}")
-            if pending:
-                _collect(pending, history, epoch, peak, logits.shape[1])
-            if stop.is_set():
-                history.stopped = f"interrupted in epoch {epoch + 1}, after {step} of {steps} steps"
-                break
-            if len(sizes) != len(train):
-                raise TrainingError(
-                    f"epoch {epoch + 1} had {len(sizes)} batches where len(train) is {len(train)}. "
-                    "fit needs batches that can be iterated again, such as cnnlab.batches.Batches, "
-                    "a DataLoader or a list; a generator is empty the second time.",
-                    history,
-                )
-            count = sum(sizes)
-            mean = sum(a * n for a, n in zip(history.losses[-len(sizes) :], sizes)) / count
-            accuracy = int(torch.stack(right).sum()) / count
-            on_val = evaluate(model, val, device=device)
-            seconds = time.perf_counter() - started
-            history.epochs.append(Epoch(epoch + 1, mean, accuracy, *on_val, seconds))
-            bar.row(line(history.epochs[-1]))
+    with _own_random_numbers(device, seed), _interruptible() as stop, _told(run):
+        run.resume()
+        shown, done = progress and run.world.rank == 0, len(run.history.losses)
+        with Bar(run.steps, shown, picture=run.picture, done=done) as bar:
+            _train(run, val, stop, bar)
+    if run.average:
+        run.average.swap()
     model.eval()
-    return history
+    return run.history
+
+
+def _train(run: Run, val: BatchSource, stop: threading.Event, bar: Bar) -> None:
+    """Epoch after epoch: learn, validate, write a row, save."""
+    history, epochs = run.history, run.options.epochs
+    for epoch in range(len(history.epochs) + 1, epochs + 1):
+        if _no_better(history, run.options.patience):
+            return
+        _learn_epoch(run, stop, bar)
+        if run.world.any(stop.is_set()):
+            done = f"{len(history.losses)} of {run.steps} steps"
+            history.stopped = f"{INTERRUPTED} in epoch {epoch}, after {done}"
+            run.save()
+            return
+        if len(run.sizes) != len(run.train):
+            raise TrainingError(
+                f"epoch {epoch} had {len(run.sizes)} batches where len(train) is {len(run.train)}. "
+                "fit needs batches that can be iterated again, such as cnnlab.batches.Batches, "
+                "a DataLoader or a list; a generator is empty the second time."
+            )
+        began = time.perf_counter()
+        run.world.same_buffers(run.model)
+        with run.average.used() if run.average else nullcontext():
+            on_val = evaluate(run.model, val, device=run.device, precision=run.options.precision)
+        run.seconds += time.perf_counter() - began
+        run.close_epoch(on_val)
+        run.save()
+        bar.row(line(history.epochs[-1]))
+
+
+def _learn_epoch(run: Run, stop: threading.Event, bar: Bar) -> None:
+    """Step after step, until the epoch's end or `stop`. Nobody waits for the device in between."""
+    options, history, pending = run.options, run.history, []
+    steps, step = run.steps, len(history.losses)
+    began = time.perf_counter() - run.seconds
+    run.model.train()
+    for images, labels in run.rest_of_epoch():
+        if (run.world.size == 1 or step % CHECK_EVERY == 0) and run.world.any(stop.is_set()):
+            break
+        for group in run.optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps, options.lr, options.schedule, options.warmup)
+        pending.append(_learn(run, images, labels, step))
+        step += 1
+        bar.advance()
+        saving = run.save_every and step % run.save_every == 0
+        if step == 1 or step % CHECK_EVERY == 0 or saving:
+            _look(run, pending)
+            bar.say(f"epoch {len(history.epochs) + 1}/{options.epochs}, "
+                    f"loss {history.losses[-1]:.3f}")  # fmt: skip
+        if saving:
+            run.seconds = time.perf_counter() - began
+            run.save()
+    _look(run, pending)
+    run.seconds = time.perf_counter() - began
+
+
+def _learn(run: Run, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor, int]:
+    """One update from one batch: this process's part of its mean loss and of the right answers,
+    and the number of images in all processes, all of it still on the device."""
+    options, world = run.options, run.world
+    images, labels = _to_device(images, labels, run.device)
+    run.shape = tuple(images.shape)
+    size = world.sum(len(labels), run.device)
+    parts = min(options.accumulate, len(labels))
+    losses, right = [], []
+    run.optimizer.zero_grad()
+    for part in range(parts):
+        x, y = images[part::parts], labels[part::parts]
+        # Gradients of all parts add up; only with the last do the processes exchange them.
+        alone = world.size > 1 and part < parts - 1
+        with run.net.no_sync() if alone else nullcontext():
+            with _autocast(run.device, options.precision):
+                logits = _logits(run.net, x, y, first=step == 0)
+            run.classes = logits.shape[1]
+            loss = F.cross_entropy(logits, y, label_smoothing=options.label_smoothing)
+            if parts * world.size > 1:
+                loss = loss * (len(y) / size)
+            # DistributedDataParallel takes the mean over processes, where the sum is needed.
+            run.scaler.scale(loss * world.size if world.size > 1 else loss).backward()
+        losses.append(loss.detach())
+        right.append((logits.detach().argmax(1) == y).sum())
+    if options.clip:
+        run.scaler.unscale_(run.optimizer)
+        nn.utils.clip_grad_norm_(run.model.parameters(), options.clip)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    if run.average:
+        run.average.update(step)
+    return sum(losses[1:], losses[0]), sum(right[1:], right[0]), size
+
+
+def _look(run: Run, pending: list[tuple[Tensor, Tensor, int]]) -> None:
+    """Move losses from the device into the history; stop where they say that training failed."""
+    if not pending:
+        return
+    history = run.history
+    losses, right, sizes = zip(*pending)
+    pending.clear()
+    table = torch.stack([torch.stack(losses).double(), torch.stack(right).double()])
+    losses, right = run.world.sum(table).tolist()
+    before = len(history.losses)
+    history.losses += losses
+    run.right += int(sum(right))
+    run.sizes += [int(size) for size in sizes]
+    # A blind model need not lose more than log(classes); ten times that and the start, which may
+    # have been lucky, is beyond bad luck.
+    limit = 10 * (history.losses[0] + math.log(run.classes))
+    for step, loss in enumerate(losses, before + 1):
+        if loss <= limit and math.isfinite(loss):
+            continue
+        lr = run.options.lr
+        if step == 1:
+            cause = (
+                "before any update, so the learning rate is not the cause. Look for nan or huge "
+                "values in the images and in the model's first weights."
+            )
+        else:
+            cause = (
+                f"at a peak learning rate of {lr:g}, from {history.losses[0]:.3g} at the first "
+                f"step. The likely cause is the learning rate: try lr={min(lr / 10, 0.1):g}."
+            )
+        if run.options.precision == "fp16":
+            cause += " fp16 ends at 65,504: try precision='bf16' too."
+        history.stopped = f"the loss was {loss:.3g} at step {step}"
+        epoch = len(history.epochs) + 1
+        raise TrainingError(f"the loss was {loss:.3g} at step {step} (epoch {epoch}) {cause}")
 
 
 def evaluate(
-    model: nn.Module, batches: BatchSource, *, device: torch.device | str | None = None
+    model: nn.Module,
+    batches: BatchSource,
+    *,
+    device: torch.device | str | None = None,
+    precision: str = "float32",
 ) -> Metrics:
-    """Mean loss and accuracy in eval mode, without gradients. Modes are put back afterwards."""
+    """Mean loss and accuracy in eval mode, without gradients. Modes are put back afterwards.
+
+    In several processes each takes its share of every batch, and all get the same answer.
+    """
     device = torch.device(device) if device is not None else next(model.parameters()).device
+    here = world()
     modes = [(module, module.training) for module in model.modules()]
     model.to(device).eval()
     losses, right, count = [], [], 0
     try:
         with torch.inference_mode():
-            for images, labels in batches:
+            for images, labels in batches if here.size == 1 else share(batches, here):
                 images, labels = _to_device(images, labels, device)
-                logits = _logits(model, images, labels, first=not losses)
+                if not len(labels):
+                    continue  # fewer images than processes
+                with _autocast(device, precision):
+                    logits = _logits(model, images, labels, first=not losses)
                 losses.append(F.cross_entropy(logits, labels, reduction="sum").double())
                 right.append((logits.argmax(1) == labels).sum())
                 count += len(labels)
     finally:
         for module, mode in modes:
             module.training = mode
+    if here.size > 1:
+        table = torch.tensor([float(sum(losses)), int(sum(right)), count], dtype=torch.float64)
+        losses, right, count = ([value] for value in here.sum(table.to(device)).tolist())
+        count = count[0]
     if not count:
         raise TrainingError("there is nothing to evaluate: the batches hold no image.")
     return Metrics(float(sum(losses)) / count, int(sum(right)) / count)
@@ -269,6 +351,8 @@ def _logits(model: nn.Module, images: Tensor, labels: Tensor, *, first: bool) ->
         )
     try:
         logits = model(images)
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, ValueError, TypeError) as error:
         raise TrainingError(f"{_misfit(model, shape)} The model said: {error}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
@@ -287,7 +371,7 @@ def _logits(model: nn.Module, images: Tensor, labels: Tensor, *, first: bool) ->
                 f"expected labels 0 to {logits.shape[1] - 1}. Build the model with "
                 f"{high + 1} classes or renumber the labels."
             )
-    return logits
+    return logits.float() if logits.dtype in PRECISIONS.values() else logits
 
 
 def _misfit(model: nn.Module, shape: tuple[int, ...]) -> str:
@@ -301,55 +385,41 @@ def _misfit(model: nn.Module, shape: tuple[int, ...]) -> str:
     return f"the model failed on images of shape {shape} (batch, channels, height, width)."
 
 
-def _collect(
-    pending: list[Tensor], history: History, epoch: int, peak: float, classes: int
-) -> None:
-    """Move losses from the device into the history; stop where they say that training failed."""
-    before = len(history.losses)
-    history.losses += torch.stack(pending).tolist()
-    pending.clear()
-    # A blind model need not lose more than log(classes); ten times that and the start, which may
-    # have been lucky, is beyond bad luck.
-    limit = 10 * (history.losses[0] + math.log(classes))
-    for step, loss in enumerate(history.losses[before:], before + 1):
-        if loss <= limit and math.isfinite(loss):
-            continue
-        if step == 1:
-            cause = (
-                "before any update, so the learning rate is not the cause. Look for nan or huge "
-                "values in the images and in the model's first weights."
-            )
-        else:
-            cause = (
-                f"at a peak learning rate of {peak:g}, from {history.losses[0]:.3g} at the first "
-                f"step. The likely cause is the learning rate: try lr={min(peak / 10, 0.1):g}."
-            )
-        history.stopped = f"the loss was {loss:.3g} at step {step}"
-        raise TrainingError(f"the loss was {loss:.3g} at step {step} (epoch {epoch + 1}) {cause}",
-                            history)  # fmt: skip
+# What an option may be, and how to say so. None is allowed where it is the default.
+RANGES = {
+    "epochs": (lambda x: x >= 1, "at least 1"),
+    "lr": (lambda x: 0 < x < math.inf, "a number above 0, often 0.001 to 0.1"),
+    "momentum": (lambda x: 0 <= x < 1, "0 to below 1, often 0.9"),
+    "weight_decay": (lambda x: 0 <= x < math.inf, "0 or a little more, often 0.0005"),
+    "warmup": (lambda x: 0 <= x < 1, "a share of the run, 0 to below 1"),
+    "label_smoothing": (lambda x: 0 <= x < 1, "a share of the target, 0 to below 1, often 0.1"),
+    "clip": (lambda x: x > 0, "a length above 0, often 1"),
+    "ema": (lambda x: 0 < x < 1, "a number between 0 and 1, such as 0.99"),
+    "patience": (lambda x: x >= 1, "at least 1 epoch"),
+    "accumulate": (lambda x: x >= 1, "at least 1 part"),
+    "save_every": (lambda x: x >= 1, "at least 1 step"),
+}
+CHOICES = {"optimizer": PEAKS, "schedule": SCHEDULES, "precision": PRECISIONS}
 
 
-def _check_options(
-    model: nn.Module,
-    train: BatchSource,
-    val: BatchSource,
-    epochs: int,
-    optimizer: str,
-    peak: float,
-    schedule: str,
-    warmup: float,
-) -> None:
-    for what, name, known in (("optimizer", optimizer, PEAKS), ("schedule", schedule, SCHEDULES)):
-        if name not in known:
-            close = get_close_matches(str(name), known, n=1)
+def _check(
+    options: Options, model: nn.Module, train: BatchSource, val: BatchSource,
+    device: torch.device, save_every: int | None,
+) -> None:  # fmt: skip
+    given = {**options._asdict(), "save_every": save_every}
+    for what, known in CHOICES.items():
+        if given[what] not in known:
+            close = get_close_matches(str(given[what]), known, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise TrainingError(f"no {what} {name!r}; known: {', '.join(known)}.{hint}")
-    if epochs < 1:
-        raise TrainingError(f"epochs is {epochs}; expected at least 1.")
-    if not (peak > 0 and math.isfinite(peak)):
-        raise TrainingError(f"lr is {peak}; expected a number above 0, often 0.001 to 0.1.")
-    if not 0 <= warmup < 1:
-        raise TrainingError(f"warmup is {warmup}; expected a share of the run, 0 to below 1.")
+            raise TrainingError(f"no {what} {given[what]!r}; known: {', '.join(known)}.{hint}")
+    for what, (allowed, words) in RANGES.items():
+        if given[what] is not None and not allowed(given[what]):
+            raise TrainingError(f"{what} is {given[what]}; expected {words}.")
+    if options.precision == "fp16" and device.type != "cuda":
+        raise TrainingError(
+            f"precision 'fp16' needs a CUDA GPU, and this run is on {device.type}. Take 'float32', "
+            "or 'bf16' to see its rounding (on most CPUs it is slower)."
+        )
     if not any(p.requires_grad for p in model.parameters()):
         raise TrainingError("the model has no parameter to train: requires_grad is false for all.")
     for name, batches in (("train", train), ("val", val)):
@@ -362,11 +432,72 @@ def _check_options(
             ) from error
         if not length:
             raise TrainingError(f"{name} has no batches. Is the set empty, or drop_last on?")
+    if world().size > 1 and not hasattr(train, "at"):
+        raise TrainingError(
+            f"{world().size} processes share every batch, so train needs a method at(epoch) that "
+            "gives all of them the same order, as cnnlab.batches.Batches does; "
+            f"a {type(train).__name__} has none."
+        )
+
+
+def _no_better(history: History, patience: int | None) -> bool:
+    """Whether `patience` epochs went by without a lower validation loss; then it says so."""
+    losses = [row.val_loss for row in history.epochs]
+    if patience is None or not losses:
+        return False
+    best = losses.index(min(losses)) + 1
+    if len(losses) - best >= patience:
+        history.stopped = f"no lower validation loss for {patience} epochs after epoch {best}"
+    return len(losses) - best >= patience
+
+
+def _autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    dtype = PRECISIONS[precision]
+    return torch.autocast(device.type, dtype) if dtype else nullcontext()
+
+
+@contextmanager
+def _told(run: Run) -> Iterator[None]:
+    """Errors on the way carry the history; a full GPU gets a sentence with numbers."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(f"{_out_of_memory(run)} PyTorch said: {error}", run.history) from None
+    except TrainingError as error:
+        error.history = run.history
+        raise
+
+
+def _out_of_memory(run: Run) -> str:
+    from cnnlab.table import bytes_text
+    from cnnlab.trace import TraceError, trace
+
+    batch, *image = run.shape or (0,)
+    parts = run.options.accumulate
+    try:
+        kind = run.options.optimizer if run.options.optimizer == "adam" else "momentum"
+        table = trace(run.model, tuple(image), training=True)
+        memory = table.training_memory(-(-batch // parts), kind)
+    except (TraceError, ValueError):
+        estimate = "cnnlab.trace cannot read this model, so there is no estimate"
+    else:
+        estimate = (
+            f"cnnlab.trace estimates {bytes_text(memory.total)} for such a step in float32, "
+            f"{bytes_text(memory.activations)} of it kept for backward, plus PyTorch's workspace"
+        )
+    return (
+        f"the memory of {run.device} is full at a batch of {batch} images"
+        f"{f' in {parts} parts' if parts > 1 else ''}: {estimate}. Take smaller batches, or "
+        f"accumulate={2 * parts}: the same batch in parts half as large."
+    )
 
 
 @contextmanager
 def _own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed torch's generators, and put them back afterwards."""
+    """Seed torch's generators, and put them back afterwards. Each process has numbers of its own,
+    or all would drop out the same units.
+    """
+    seed += 1_000_003 * world().rank
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU too
@@ -397,81 +528,3 @@ def _interruptible() -> Iterator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def progress(items: Sequence, unit: str = "run") -> Iterator:
-    """The items one by one, with a bar after two seconds: for several trainings in one cell."""
-    with _Bar(len(items), True, unit) as bar:
-        for item in items:
-            yield item
-            bar.advance()
-
-
-class _Bar:
-    """Progress over the steps: a bar after two seconds, gone at the end; in a log, lines.
-
-    In a notebook it is tqdm's text bar in a display of its own. tqdm's widget would leave its last
-    text, with times in it, in the stored notebook.
-    """
-
-    def __init__(self, steps: int, shown: bool, unit: str = "step") -> None:
-        self._bar, self._lines = None, False
-        file = (_notebook_display() or sys.stderr) if shown else None
-        if file is None:
-            return
-        if not file.isatty():
-            self._lines = True
-            return
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=steps, delay=2, leave=False, file=file, unit=unit, ncols=90)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def advance(self) -> None:
-        if self._bar is not None:
-            self._bar.update()
-
-    def say(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.set_description_str(text, refresh=False)
-
-    def row(self, text: str) -> None:
-        if self._lines:
-            print(text, file=sys.stderr, flush=True)
-
-
-class _Display:
-    """A text file whose last line is shown in a notebook, as far as tqdm needs one.
-
-    Its output is there from the start, empty, and empty at the end: a stored notebook is the same
-    whether the bar had the time to appear or not.
-    """
-
-    encoding = "utf-8"
-
-    def __init__(self) -> None:
-        from IPython.display import DisplayHandle
-
-        self._handle = DisplayHandle()
-        self._handle.display({"text/plain": ""}, raw=True)
-
-    def isatty(self) -> bool:
-        return True
-
-    def flush(self) -> None:
-        pass
-
-    def write(self, text: str) -> None:
-        self._handle.update({"text/plain": text.strip()}, raw=True)
-
-
-def _notebook_display() -> _Display | None:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return _Display() if hasattr(shell, "kernel") else None

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnnlab import training
+from cnnlab import bar, training
 from cnnlab.batches import Batches, evaluation, train_val
 from cnnlab.data import Images, load, two_marks
 from cnnlab.training import History, TrainingError, evaluate, fit, learning_rate
@@ -300,7 +300,7 @@ def test_short_runs_show_nothing_and_logs_get_a_line_per_epoch(monkeypatch, caps
 def test_a_long_run_in_a_notebook_leaves_an_empty_display(monkeypatch):
     shown = []
 
-    class Display(training._Display):
+    class Display(bar._Display):
         def write(self, text):
             shown.append(text.strip())
 
@@ -312,7 +312,7 @@ def test_a_long_run_in_a_notebook_leaves_an_empty_display(monkeypatch):
 
     clock = [0.0]
     monkeypatch.setattr("tqdm.std.time", lambda: clock[0])
-    monkeypatch.setattr(training, "_notebook_display", Display)
+    monkeypatch.setattr(bar, "_notebook_display", Display)
     train = [pair for pair in tiny()]
     monkeypatch.setattr("tqdm.std.tqdm._time", lambda self=None: clock[0], raising=False)
     quick(net(), Slow(train), train, epochs=2, progress=True)
