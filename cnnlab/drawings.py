@@ -1,4 +1,5 @@
-"""Structure drawn as SVG text: grids of cells, bars, arrows. Standard library only.
+"""Structure drawn as SVG text: grids of cells, bars, arrows. Standard library only, but for
+`to_png`.
 
 Everything here is a pure function of its arguments, so the same state gives the same bytes; an
 explorer sends the string to the browser, and a notebook stores it.
@@ -6,6 +7,7 @@ explorer sends the string to the browser, and a notebook stores it.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import zlib
@@ -13,11 +15,13 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from html import escape
+from html import escape, unescape
 
 from cnnlab.look import (FONT, GRID, HIGHLIGHT, INK, INPUT, MUTED, PAPER, SPACE, TEXT, TITLE, WIDTH,
                          mix, shade, text_on)
 
+_PNG_BYTES = 150_000
+_SIZE = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -241,6 +245,39 @@ class Svg:
             f'tabindex="0" role="application" data-pick="{_clean(pick)}" data-rows="{rows}" '
             f'data-cols="{cols}" data-at="{row},{col}" '
             f'aria-label="{_clean(what)}: row {row}, column {col}; arrow keys move"/>')
+
+
+class Drawing:
+    """A finished picture. In a notebook it shows itself as SVG and, where that is refused, PNG."""
+
+    def __init__(self, svg: str):
+        self.svg = svg
+
+    def __repr__(self) -> str:
+        label = re.search(r'aria-label="([^"]*)"', self.svg)
+        return f"Drawing: {unescape(label.group(1))}"
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        width, height = (round(float(size)) for size in _SIZE.search(self.svg).groups())
+        data = {"text/plain": repr(self), "image/svg+xml": self.svg, "image/png": to_png(self.svg)}
+        return data, {"image/png": {"width": width, "height": height}}
+
+
+def to_png(svg: str) -> bytes:
+    """The SVG drawn at twice its size (once, where that is over 150 kB), the same everywhere: the
+    only fonts are those that matplotlib brings."""
+    import matplotlib
+    import resvg_py
+
+    folder = os.path.join(matplotlib.get_data_path(), "fonts", "ttf")
+    fonts = [os.path.join(folder, name) for name in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")]
+    for zoom in (2, 1):
+        png = bytes(resvg_py.svg_to_bytes(
+            svg_string=svg, zoom=zoom, skip_system_fonts=True, font_files=fonts,
+            font_family="DejaVu Sans", sans_serif_family="DejaVu Sans"))
+        if len(png) <= _PNG_BYTES:
+            break
+    return png
 
 
 def grid(values: object, label: str, *, cell: float = 16, title: str = "", color: str = INK,

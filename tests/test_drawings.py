@@ -2,6 +2,7 @@ import base64
 import io
 import random
 import re
+import struct
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -238,3 +239,25 @@ def test_image_can_be_picked_like_a_grid():
 def test_image_refuses_ragged_rows():
     with pytest.raises(ValueError, match="one value per cell"):
         Svg(10, 10, "test").image(0, 0, 10, 10, [[1, 2], [3]])
+
+
+def test_the_png_shows_text_and_is_the_same_each_time():
+    with_text, without = drawings.Svg(100, 40, "x"), drawings.Svg(100, 40, "x")
+    with_text.text(10, 20, "words")
+    assert drawings.to_png(str(with_text)) == drawings.to_png(str(with_text))
+    assert len(drawings.to_png(str(with_text))) > len(drawings.to_png(str(without))) + 300
+
+
+def test_a_png_too_large_at_twice_the_size_is_drawn_once(monkeypatch):
+    svg = drawings.sentence("Many words make many bytes.", 300, 100)
+    assert struct.unpack(">II", drawings.to_png(svg)[16:24]) == (600, 200)
+    monkeypatch.setattr("cnnlab.drawings._PNG_BYTES", len(drawings.to_png(svg)) - 1)
+    assert struct.unpack(">II", drawings.to_png(svg)[16:24]) == (300, 100)
+
+
+def test_a_drawing_shows_itself_as_svg_and_png():
+    svg = drawings.sentence("A & B", 300, 100)
+    data, metadata = drawings.Drawing(svg)._repr_mimebundle_()
+    assert data["image/svg+xml"] == svg and data["text/plain"] == "Drawing: A & B"
+    assert struct.unpack(">II", data["image/png"][16:24]) == (600, 200)
+    assert metadata["image/png"] == {"width": 300, "height": 100}

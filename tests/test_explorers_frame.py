@@ -4,7 +4,7 @@ import pytest
 
 from cnnlab import drawings
 from cnnlab.exercises.frame import Option, Question, Quiz
-from cnnlab.explorers.frame import Choice, Explorer, Picture, Slider, Toggle, to_png
+from cnnlab.explorers.frame import Choice, Explorer, Picture, Slider, Toggle
 from cnnlab.explorers.quiz import quiz_view
 
 
@@ -155,20 +155,6 @@ def test_without_a_kernel_it_is_a_picture(tiny):
     assert struct.unpack(">II", data["image/png"][16:24]) == (800, 320)
     assert metadata["image/png"] == {"width": 400, "height": 160}
     assert "text/html" not in data                 # sanitized, it would hide the picture
-
-
-def test_the_png_shows_text_and_is_the_same_each_time():
-    with_text, without = drawings.Svg(100, 40, "x"), drawings.Svg(100, 40, "x")
-    with_text.text(10, 20, "words")
-    assert to_png(str(with_text)) == to_png(str(with_text))
-    assert len(to_png(str(with_text))) > len(to_png(str(without))) + 300
-
-
-def test_a_png_too_large_at_twice_the_size_is_drawn_once(monkeypatch):
-    svg = drawings.sentence("Many words make many bytes.", 300, 100)
-    assert struct.unpack(">II", to_png(svg)[16:24]) == (600, 200)
-    monkeypatch.setattr("cnnlab.explorers.frame._PNG_BYTES", len(to_png(svg)) - 1)
-    assert struct.unpack(">II", to_png(svg)[16:24]) == (300, 100)
 
 
 def test_the_browser_side_has_what_the_frame_relies_on():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ import traitlets
 
 from cnnlab import drawings
 from cnnlab.look import WIDTH, inline
-
-_PNG_BYTES = 150_000
 
 
 @dataclass(frozen=True)
@@ -343,25 +340,8 @@ class Explorer:
         view = self.view._repr_mimebundle_() or {}
         width, height = self._size
         data = {**view, "text/plain": repr(self), "image/svg+xml": self.svg,
-                "image/png": to_png(self.svg)}
+                "image/png": drawings.to_png(self.svg)}
         return data, {"image/png": {"width": round(width), "height": round(height)}}
-
-
-def to_png(svg: str) -> bytes:
-    """The SVG drawn at twice its size (once, where that is over 150 kB), the same everywhere: the
-    only fonts are those that matplotlib brings."""
-    import matplotlib
-    import resvg_py
-
-    folder = os.path.join(matplotlib.get_data_path(), "fonts", "ttf")
-    fonts = [os.path.join(folder, name) for name in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")]
-    for zoom in (2, 1):
-        png = bytes(resvg_py.svg_to_bytes(
-            svg_string=svg, zoom=zoom, skip_system_fonts=True, font_files=fonts,
-            font_family="DejaVu Sans", sans_serif_family="DejaVu Sans"))
-        if len(png) <= _PNG_BYTES:
-            break
-    return png
 
 
 def _labeled(control: Slider | Choice | Toggle, controls: Sequence) -> ipywidgets.Widget:
