@@ -6,23 +6,28 @@ worker processes. Every random choice is a pure function of the seed and the epo
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from cnnlab.arithmetic import bytes_text
+from cnnlab.augment import Augment, generator
 from cnnlab.data import DataError, Images, Splits
 
 EVALUATION_BATCH = 500  # no gradients are kept, so it can be larger than a training batch
+ROOM = 0.5  # share of a GPU's free memory that a resident data set may take
 
 
 def plan(count: int, seed: int, epoch: int) -> Tensor:
-    """The order of `count` images in one epoch: (count,) int64. The same arguments, the same order.
+    """The order of `count` images in one epoch: (count,) int64; same arguments, same order."""
+    return torch.randperm(count, generator=generator(seed, epoch))
 
-    The two numbers are mixed so that seed 0, epoch 1 is not seed 1, epoch 0.
-    """
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return torch.randperm(count, generator=generator)
+
+def free_memory(device: torch.device) -> float:
+    """Bytes free on a GPU; without limit elsewhere, where the images already are."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
 
 
 class Batches:
@@ -30,7 +35,10 @@ class Batches:
 
     Images are normalized as (x - mean) / std per channel, where x is in 0..1 if they are stored as
     uint8; without `mean` and `std`, x itself. The last batch of an epoch may be smaller;
-    `drop_last` leaves it out.
+    `drop_last` leaves it out. `augment` changes each image anew in every epoch.
+
+    A set larger than half of the GPU's free memory stays where it is, and each batch is copied
+    (`resident` is then False, and a warning says so).
 
     `at(epoch)` gives one epoch's batches and changes nothing: this is what `training.fit` uses, so
     two fits see the same batches. A plain `for` loop counts for you: the n-th one gives epoch n,
@@ -48,6 +56,7 @@ class Batches:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         drop_last: bool = False,
+        augment: Augment = Augment(),
     ) -> None:
         if batch_size < 1:
             raise DataError(f"batch_size {batch_size}; expected at least 1.")
@@ -59,9 +68,19 @@ class Batches:
                 "and drop_last leaves out a smaller one. Use a smaller batch_size."
             )
         channels = images.images.shape[1]
-        scale = 255.0 if images.images.dtype == torch.uint8 else 1.0
-        self.images = images.images.to(device)
-        self.labels = images.labels.to(device)
+        self.device, self.augment, self.shape = torch.device(device), augment, images.shape
+        padded = augment.pad(images.images)
+        free = free_memory(self.device)
+        self.resident = padded.nbytes <= ROOM * free
+        if not self.resident:
+            warnings.warn(
+                f"{images.name}: {bytes_text(padded.nbytes)} of images do not fit in half of the "
+                f"{bytes_text(free)} free on {self.device}, so each batch is copied to it.",
+                stacklevel=2,
+            )
+        self.white = 255.0 if images.images.dtype == torch.uint8 else 1.0
+        self.images = padded.to(self.device) if self.resident else padded
+        self.labels = images.labels.to(self.images.device)
         self.classes = images.classes
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -69,8 +88,8 @@ class Batches:
         self.drop_last = drop_last
         self.epoch = 0
         # (x / scale - mean) / std in two steps per batch
-        self._shift = scale * _per_channel(mean, 0.0, channels, "mean").to(device)
-        self._factor = 1 / (scale * _per_channel(std, 1.0, channels, "std").to(device))
+        self._shift = self.white * _per_channel(mean, 0.0, channels, "mean").to(device)
+        self._factor = 1 / (self.white * _per_channel(std, 1.0, channels, "std").to(device))
         if not torch.isfinite(self._factor).all():
             raise DataError(f"std {std}; expected numbers above 0. A constant channel has none.")
 
@@ -93,22 +112,44 @@ class Batches:
         """
         if not 0 <= rank < world:
             raise DataError(f"rank {rank} of {world}; expected 0 to {world - 1}.")
-        count = len(self.images)
-        order = plan(count, self.seed, epoch).to(self.images.device) if self.shuffle else None
+        count, place = len(self.images), self.images.device
+        order = plan(count, self.seed, epoch) if self.shuffle else torch.arange(count)
+        order, draws = order.to(place), None
+        if self.augment:
+            draws = self.augment.draw(count, self.shape, self.seed, epoch).to(place)
         for first in range(start * self.batch_size, len(self) * self.batch_size, self.batch_size):
             part = slice(first + rank, min(first + self.batch_size, count), world)
-            chosen = part if order is None else order[part]
-            images = self.images[chosen].to(torch.float32, copy=True)  # never the stored images
-            yield images.sub_(self._shift).mul_(self._factor), self.labels[chosen]
+            chosen = order[part]
+            drawn = draws[part] if draws is not None else None
+            images = drawn.cut(self.images, chosen) if drawn else self.images[chosen]
+            images = self._moved(images).to(torch.float32)
+            drawn = drawn and drawn.to(self.device)
+            if drawn:
+                images = drawn.recolor(images, self.white)
+            images = (images - self._shift).mul_(self._factor)  # a new tensor: also for floats
+            yield drawn.punch(images) if drawn else images, self._moved(self.labels[chosen])
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        if tensor.device == self._shift.device:
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
 
 def train_val(
-    splits: Splits, batch_size: int, *, seed: int = 0, device: torch.device | str = "cpu"
+    splits: Splits,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    augment: Augment = Augment(),
 ) -> tuple[Batches, Batches]:
-    """Shuffled training batches and validation batches of one data set, normalized alike."""
+    """Shuffled training batches and validation batches of one data set, normalized alike.
+
+    `augment` is for training alone.
+    """
     return (
         Batches(splits.train, batch_size, shuffle=True, seed=seed, device=device,
-                mean=splits.mean, std=splits.std),
+                mean=splits.mean, std=splits.std, augment=augment),
         evaluation(splits, splits.val, device=device),
     )  # fmt: skip
 

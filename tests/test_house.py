@@ -29,7 +29,7 @@ FLOORS = (
     ("sight", "probes"),
     ("table",),
     ("trace",),
-    ("data",),
+    ("data", "augment"),
     ("batches",),
     ("training",),
     ("plots",),
