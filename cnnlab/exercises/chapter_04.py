@@ -1,0 +1,366 @@
+"""Exercises and quiz of chapter 04, AlexNet."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cnnlab.arithmetic import GeometryError, conv_params
+from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+from cnnlab.explorers.grouped import layer, through
+
+# -- top_k: the share of images whose truth is among the k highest logits
+
+def top_k(logits, labels, k):
+    best = logits.topk(k, dim=1).indices              # (B, k)
+    hits = (best == labels[:, None]).any(dim=1)       # (B,)
+    return hits.float().mean().item()
+
+
+def _error_not_accuracy(logits, labels, k):
+    return 1 - top_k(logits, labels, k)
+
+
+def _highest_only(logits, labels, k):
+    return (logits.argmax(1) == labels).float().mean().item()
+
+
+def _in_any_row(logits, labels, k):
+    return torch.isin(labels, logits.topk(k, dim=1).indices).float().mean().item()
+
+
+def _ties_count_as_right(logits, labels, k):
+    truth = logits.gather(1, labels[:, None])         # (B, 1)
+    return ((logits > truth).sum(1) < k).float().mean().item()
+
+
+def _along_the_batch(logits, labels, k):
+    best = logits.topk(k, dim=0).indices              # (k, C)
+    return (best == labels[None, :logits.shape[1]]).any(0).float().mean().item()
+
+
+_generator = torch.Generator().manual_seed(4)
+_logits = torch.randn(6, 8, generator=_generator)
+_labels = torch.randint(8, (6,), generator=_generator)
+
+
+# -- towers: one tower does the work of both
+
+class TwoTowers(nn.Module):
+    def __init__(self, before, after, kernel):
+        super().__init__()
+        self.left = nn.Conv2d(before // 2, after // 2, kernel, padding=kernel // 2)
+        self.right = nn.Conv2d(before // 2, after // 2, kernel, padding=kernel // 2)
+
+    def forward(self, x):
+        a, b = x.chunk(2, dim=1)
+        return torch.cat([self.left(a), self.right(b)], dim=1)
+
+
+class _LeftTwice(TwoTowers):
+    def forward(self, x):
+        a, b = x.chunk(2, dim=1)
+        return torch.cat([self.left(a), self.left(b)], dim=1)
+
+
+class _Crossed(TwoTowers):
+    def forward(self, x):
+        a, b = x.chunk(2, dim=1)
+        return torch.cat([self.right(b), self.left(a)], dim=1)
+
+
+class _OneDenseLayer(nn.Module):
+    def __init__(self, before, after, kernel):
+        super().__init__()
+        self.both = nn.Conv2d(before, after, kernel, padding=kernel // 2)
+
+    def forward(self, x):
+        return self.both(x)
+
+
+class _OnlyOneTower(nn.Module):
+    def __init__(self, before, after, kernel):
+        super().__init__()
+        self.left = nn.Conv2d(before // 2, after // 2, kernel, padding=kernel // 2)
+
+    def forward(self, x):
+        a, b = x.chunk(2, dim=1)
+        return torch.cat([self.left(a), self.left(b)], dim=1)
+
+
+def _observe_towers(build):
+    model = _built(build, 8, 12, 3)
+    image = torch.rand(1, 8, 6, 6, requires_grad=True)
+    output = model(image)
+    observed = {"shape for an input of (1, 8, 6, 6)": tuple(output.shape),
+                "parameters of TwoTowers(8, 12, 3)": sum(p.numel() for p in model.parameters())}
+    if tuple(output.shape) != (1, 12, 6, 6):
+        return observed
+    seen = [torch.autograd.grad(half.sum(), image, retain_graph=True)[0].abs().sum((0, 2, 3)) > 0
+            for half in output.chunk(2, dim=1)]
+    first = torch.arange(8) < 4
+    observed["the first half of the output sees the first half of the input, and no more"] = (
+        torch.equal(seen[0], first))
+    observed["the second half of the output sees the second half of the input, and no more"] = (
+        torch.equal(seen[1], ~first))
+    output.sum().backward()
+    observed["every parameter takes part"] = all(p.grad is not None for p in model.parameters())
+    return observed
+
+
+# -- head: dropout that model.eval() cannot switch off
+
+class Head(nn.Module):
+    def __init__(self, features, classes):
+        super().__init__()
+        self.hidden = nn.Linear(features, 64)
+        self.last = nn.Linear(64, classes)
+
+    def forward(self, x):
+        x = F.dropout(F.relu(self.hidden(x)), 0.5, training=self.training)
+        return self.last(x)
+
+
+class _AlwaysOn(Head):
+    def forward(self, x):
+        return self.last(F.dropout(F.relu(self.hidden(x)), 0.5))
+
+
+class _NeverOn(Head):
+    def forward(self, x):
+        return self.last(F.relu(self.hidden(x)))
+
+
+class _OnlyInEval(Head):
+    def forward(self, x):
+        return self.last(F.dropout(F.relu(self.hidden(x)), 0.5, training=not self.training))
+
+
+class _HalvedOnTop(Head):
+    def forward(self, x):
+        x = F.dropout(F.relu(self.hidden(x)), 0.5, training=self.training)
+        return self.last(x if self.training else 0.5 * x)
+
+
+def _observe_head(build):
+    model = _built(build, 20, 5)
+    features = torch.randn(64, 20)
+    with torch.no_grad():
+        model.train()
+        passes = [model(features) for _ in range(400)]
+        model.eval()
+        still = [model(features) for _ in range(2)]
+    if tuple(still[0].shape) != (64, 5):
+        return {"shape for an input of (64, 20)": tuple(still[0].shape)}
+    gap = (torch.stack(passes).mean(0) - still[0]).abs().mean() / still[0].std()
+    return {"shape for an input of (64, 20)": tuple(still[0].shape),
+            "two passes agree after model.eval()": torch.equal(*still),
+            "two passes differ after model.train()": not torch.equal(*passes[:2]),
+            "the mean of many training passes is near the pass after model.eval()": bool(gap < 0.1)}
+
+
+def _built(build, *arguments):
+    if isinstance(build, nn.Module) or not callable(build):
+        raise ValueError("give the class itself, without calling it")
+    model = build(*arguments)
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"it makes a {type(model).__name__}, expected an nn.Module")
+    return model
+
+
+# -- mixing: every output hears every input, for few weights
+
+MIXING_WEIGHTS = 6_000
+
+
+def _observe_mixing(answer):
+    if not isinstance(answer, (list, tuple)) or not answer:
+        raise ValueError("give a list of (kernel, output channels, groups), one triple per layer, "
+                         "such as [(3, 64, 2)]")
+    view, weights, before, reached = 1, 0, 64, layer(64, 64, 64)
+    for one in answer:
+        if not isinstance(one, (list, tuple)) or len(one) != 3:
+            raise ValueError(f"a layer is a triple (kernel, output channels, groups), got {one!r}")
+        if any(type(n) is not int or n < 1 for n in one):
+            raise ValueError(f"kernel, channels and groups are whole numbers from 1, got {one!r}")
+        kernel, after, groups = one
+        try:
+            weights += conv_params(before, after, kernel, groups, bias=False)
+        except GeometryError:
+            raise ValueError(f"{groups} groups do not divide {before} channels in and {after} out "
+                             "evenly") from None
+        view += kernel - 1
+        reached = through(reached, layer(before, after, groups))
+        before = after
+    return {"the last layer has 64 output channels": before == 64,
+            "the view is at least 3 x 3": view >= 3,
+            "every output depends on every input": all(all(row) for row in reached),
+            f"at most {MIXING_WEIGHTS:,} weights": weights <= MIXING_WEIGHTS}
+
+
+exercises = Exercises(
+    Exercise(
+        "inputs_seen", "Input channels of one kernel in conv2", "recall", 2, 48,
+        mistakes=(
+            Mistake(96, "That is all of them. With groups=2 a kernel reads only the channels of "
+                        "its own tower."),
+            Mistake(128, "128 is how many kernels each tower has. Asked for: how many input "
+                         "channels one of them reads."),
+            Mistake(5, "That is the kernel's side. Asked for: the channels it reads."),
+        ),
+        hints=("96 channels come in, and groups=2.", "inputs / groups"),
+        note="A kernel of a grouped convolution has inputs / groups channels: 48 x 5 x 5 here.",
+        working="96 // 2"),
+    Exercise(
+        "fc6", "Weights of fc6 for larger images", "compute", 5, 51_380_224,
+        mistakes=(
+            Mistake(37_748_736, "That is the 6 x 6 map that 224 x 224 gives. Follow 256 through "
+                                "the layers."),
+            Mistake(67_108_864, "That is an 8 x 8 map: 256 divided by the strides, 32. But each "
+                                "layer also loses its border. Use output_size four times."),
+            Mistake(51_384_320, "Right map, but with bias: 4,096 too many."),
+            Mistake(12_544, "That is how many values go in. Each of 4,096 units has a weight for "
+                            "each of them."),
+        ),
+        hints=("conv1: output_size(256, 11, stride=4, padding=2).",
+               "Then three times output_size(size, 3, stride=2): the other convolutions keep the "
+               "size.",
+               "side * side * 256 channels, each to 4,096 units."),
+        note="63, 31, 15, 7: a 7 x 7 map. A fully connected layer fixes the size of the image; "
+             "that is why torchvision pools to 6 x 6 first.",
+        working="7 * 7 * 256 * 4096"),
+    Exercise(
+        "top_k", "Top-1, top-5, top-k", "implement", 8, top_k,
+        cases=((_logits, _labels, 1), (_logits, _labels, 3), (_logits, _labels, 8),
+               (torch.zeros(5, 5), torch.arange(5), 2)),
+        mistakes=(
+            Mistake(_error_not_accuracy, "That is the error. Asked for: the share that is right."),
+            Mistake(_highest_only, "That is top-1, whatever k. Look at the k highest logits."),
+            Mistake(_in_any_row, "You ask whether a label is among the best of *any* image. "
+                                 "Compare each label with the best of its own row."),
+            Mistake(_ties_count_as_right, "Nearly: with all logits equal nothing is above the "
+                                          "truth, so a network that says nothing would be always "
+                                          "right. Take exactly k classes, with topk."),
+            Mistake(_along_the_batch, "You took the k highest along the batch. Logits are (B, "
+                                      "classes): use dim=1."),
+        ),
+        hints=("logits.topk(k, dim=1).indices has shape (B, k).",
+               "labels[:, None] has shape (B, 1) and can be compared with it.",
+               "any(dim=1) says for each image whether one of the k was right."),
+        note="Top-k counts an image as right when the truth is among its k highest logits. For "
+             "k = number of classes it is always 1."),
+    Exercise(
+        "towers", "Two towers, one of them idle", "spot the bug", 6, TwoTowers,
+        observe=_observe_towers,
+        mistakes=(
+            Mistake(_LeftTwice, "Still one tower for both halves: `self.left(b)`. Half of the "
+                                "parameters never take part and get no gradient."),
+            Mistake(_Crossed, "Each tower has its own half now, but they are glued together in "
+                              "the wrong order: the first half of the output comes from the "
+                              "second half of the input."),
+            Mistake(_OneDenseLayer, "That sees everything, for twice the weights: the cut is "
+                                    "gone. Keep two towers."),
+            Mistake(_OnlyOneTower, "Consistent, but that is one set of kernels shared by both "
+                                   "halves: half of the parameters are gone."),
+        ),
+        hints=("Shape and number of parameters are right, so look at which ones are used.",
+               "model(x).sum().backward(), then print p.grad for each parameter.",
+               "Which line should name `self.right`?"),
+        note="A module that is built but not called shows in no shape and in no count: only its "
+             "missing gradient tells. It is groups=2, written by hand."),
+    Exercise(
+        "head", "A network that changes its mind", "spot the bug", 6, Head,
+        observe=_observe_head,
+        mistakes=(
+            Mistake(_AlwaysOn, "Still active after model.eval(): F.dropout knows nothing of the "
+                               "module's mode. Its `training` is True unless you say otherwise."),
+            Mistake(_NeverOn, "Now it is never active, not even in training. Switch it off in "
+                              "eval mode only."),
+            Mistake(_OnlyInEval, "The wrong way round: it now drops in eval mode only."),
+            Mistake(_HalvedOnTop, "Off in eval mode, but the outputs are halved on top: that "
+                                  "belongs to the paper's form. PyTorch has doubled the survivors "
+                                  "in training already."),
+        ),
+        hints=("Call the head twice on the same features after .eval().",
+               "Compare nn.Dropout with F.dropout: how does each know the mode?",
+               "F.dropout(x, 0.5, training=self.training)"),
+        note="nn.Dropout follows train() and eval(); F.dropout needs training=self.training."),
+    Exercise(
+        "mixing", "Cheap, and everybody hears everybody", "design", 8,
+        [(3, 64, 64), (1, 64, 1)], observe=_observe_mixing,
+        mistakes=(
+            Mistake([(3, 64, 1)], "Everybody hears everybody, for too many weights: one dense 3x3 "
+                                  "has 36,864. Let one layer see far and another one mix."),
+            Mistake([(3, 64, 64)], "Cheap, but nobody hears anybody else: depthwise alone never "
+                                   "mixes. Add a layer that does."),
+            Mistake([(3, 64, 8), (3, 64, 8)], "Two layers in the same groups mix no more than one "
+                                              "does. One of them must see all groups."),
+            Mistake([(1, 64, 1)], "It mixes, but sees a single pixel: the view is 1 x 1."),
+        ),
+        hints=("A 3x3 need not mix, and a layer that mixes need not be 3x3.",
+               "What does a depthwise 3x3 cost: (3, 64, 64)?",
+               "64 x 64 weights for a 1x1 that sees all groups leave 1,904 for the 3x3."),
+        note="Depthwise 3x3, then a dense 1x1: 576 + 4,096 = 4,672 weights instead of 36,864. "
+             "Chapter 11 builds MobileNet of such pairs."),
+)
+
+quiz = Quiz(
+    Question(
+        "Grouping halves three of AlexNet's five convolutions, and only 2% of the parameters are "
+        "gone. Why?",
+        (Option("Grouping halves the MACs, not the weights",
+                "It halves both, in those layers: half of the kernels' channels are gone."),
+         Option("The two towers hold copies of the same weights",
+                "Each tower has weights of its own."),
+         Option("96% of the parameters are in the fully connected layers",
+                "Right. Whatever you do to the convolutions, the total hardly notices.",
+                right=True),
+         Option("conv1, with the largest kernels, was not cut",
+                "conv1 has 34,848 weights, the fewest of all eight layers."))),
+    Question(
+        "A colleague's AlexNet has 61,100,840 parameters. It is",
+        (Option("torchvision's: one narrower tower, without groups",
+                "Right: 64, 192, 384, 256, 256 channels, and no local response normalization.",
+                right=True),
+         Option("the paper's: two towers, groups=2 in convolutions 2, 4 and 5",
+                "That one has 60,965,224."),
+         Option("the paper's without the cut",
+                "That one has 62,378,344."),
+         Option("wrong, since the paper says 60 million",
+                "All three round to about 60 million. Only a count tells them apart."))),
+    Question(
+        "Two convolutions in a row, both with groups=2. An output channel of the first half "
+        "depends on",
+        (Option("all inputs, since a second layer sees further",
+                "Further in the image, not among the channels."),
+         Option("the first half of the inputs only",
+                "Right: a product of block-diagonal matrices is block-diagonal. It takes a layer "
+                "that sees both, as conv3 does.", right=True),
+         Option("a quarter of the inputs, half of a half",
+                "Both cuts are in the same place, so the second one takes nothing more away."),
+         Option("no input at all, since the halves do not meet",
+                "Inside its own half every connection is there."))),
+    Question(
+        "The same image through the same trained network gives other logits each time. Most "
+        "likely",
+        (Option("the weights are drawn anew in each pass",
+                "They are drawn once, when the module is made."),
+         Option("floating point numbers are random",
+                "Rounding moves the last digits, not the answer."),
+         Option("max pooling picks one of its inputs by chance",
+                "It picks the largest, the same each time."),
+         Option("dropout is still active: model.eval() was forgotten",
+                "Right. Or F.dropout was called without training=self.training.", right=True))),
+    Question(
+        "Replace conv1's 11x11 by a 3x3, everything else as it was. AlexNet loses",
+        (Option("a third of its weights: 11 x 11 is so much larger",
+                "Of conv1's weights it loses 93%. But those are 0.06% of the network."),
+         Option("next to no weights, but 13% of its MACs",
+                "Right: 34,848 weights are 0.06% of the network, but each is used 3,025 times.",
+                right=True),
+         Option("no MACs, since the stride stays the same",
+                "The map stays the same; the kernel's area falls from 121 to 9."),
+         Option("nothing at all: two towers share conv1",
+                "conv1 has 96 kernels, 48 on each card."))),
+)
