@@ -1,4 +1,4 @@
-"""What a forward or backward pass shows: activations, gradients, receptive fields as measured.
+"""What a forward or backward pass shows: activations, gradients, receptive fields, losses around.
 
 Each function works on a copy of the model, so the caller's keeps its mode, gradients, buffers,
 hooks and device. torch's global random numbers are not used.
@@ -138,6 +138,65 @@ def support(
         raise ProbeError("the unit's gradient is zero everywhere: it does not depend on the input.")
     rows, columns = seen.any(1).nonzero().flatten(), seen.any(0).nonzero().flatten()
     return (int(rows[0]), int(rows[-1])), (int(columns[0]), int(columns[-1]))
+
+
+def loss_surface(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    size: int = 9,
+    reach: float = 1.0,
+    norms: str = "batch",
+    seed: int = 0,
+) -> Tensor:
+    """Cross-entropy around the model's weights, in two random directions: (size, size), on the CPU.
+
+    The value at (row, column) is the loss on `images` with the weights moved by a[row] of the first
+    direction and a[column] of the second, a = linspace(-reach, reach, size); the unmoved model is
+    in the middle when `size` is odd. Each filter of a direction (each row of a linear layer) is as
+    long as the model's own, so 1.0 is a step as large as the weights (Li, Xu, Taylor, Studer,
+    Goldstein 2018, section 4). Biases and the parameters of norms stay where they are.
+
+    norms: what batch norm subtracts and divides by: "batch", the statistics of `images` at each
+    point, as in training, or "stored", the running ones of the unmoved model. Two pictures!
+    """
+    if size < 2 or not reach > 0 or norms not in ("batch", "stored"):
+        raise ProbeError(
+            f"size {size}, reach {reach}, norms {norms!r}; expected a size of at least 2, a reach "
+            'above 0, and norms "batch" or "stored".'
+        )
+    if labels.shape != images.shape[:1]:
+        raise ProbeError(
+            f"{len(images)} images with labels of shape {tuple(labels.shape)}; expected one label "
+            "per image: loss_surface(model, images, labels)."
+        )
+    model = _copy(model)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train(norms == "batch")
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    generator = torch.Generator().manual_seed(seed)
+    starts = [weight.clone() for weight in weights]
+    directions = [[_filterwise(weight, generator) for weight in weights] for _ in range(2)]
+    steps = torch.linspace(-reach, reach, size).tolist()
+    images, labels = images.to(_like(model).device), labels.to(_like(model).device)
+    surface = torch.empty(size, size)
+    with torch.no_grad():
+        for row, down in enumerate(steps):
+            for column, right in enumerate(steps):
+                for weight, start, first, second in zip(weights, starts, *directions):
+                    weight.copy_(start + down * first + right * second)
+                surface[row, column] = F.cross_entropy(model(images), labels).cpu()
+    return surface
+
+
+def _filterwise(weight: Tensor, generator: torch.Generator) -> Tensor:
+    """A random direction, each filter scaled to the norm of the weight's own filter."""
+    direction = torch.randn(weight.shape, generator=generator).to(weight)
+    shape = (-1, *[1] * (weight.ndim - 1))
+    own, drawn = weight.flatten(1).norm(dim=1), direction.flatten(1).norm(dim=1)
+    return direction * (own / drawn.clamp(min=1e-30)).view(shape)
 
 
 class _NothingHidden(TorchFunctionMode):

@@ -13,6 +13,7 @@ from cnnlab.probes import (
     effective_receptive_field,
     erf_width,
     gradient_norms,
+    loss_surface,
     support,
 )
 
@@ -146,6 +147,96 @@ def test_the_share_that_is_effective_shrinks_with_depth():
     assert widths[1] < 0.85 * widths[0] < 0.85
 
 
+# Loss surface
+
+
+def labeled(count=12, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(count, 1, 6, 6, generator=generator)
+    return images, torch.arange(count) % 3
+
+
+def classifier(seed=0):
+    torch.manual_seed(seed)
+    return chain(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(),
+        nn.Linear(64, 3),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("norms", ["batch", "stored"])
+def test_the_middle_of_the_surface_is_the_models_own_loss(norms):
+    model, (images, labels) = classifier(), labeled()
+    own = copy.deepcopy(model).eval()  # no dropout
+    own[1].train(norms == "batch")
+    surface = loss_surface(model, images, labels, size=3, norms=norms)
+    assert surface.shape == (3, 3) and surface.dtype == torch.float32
+    assert float(surface[1, 1]) == pytest.approx(
+        F.cross_entropy(own(images), labels).item(), rel=1e-6)
+
+
+def test_directions_are_as_long_as_each_filter_and_leave_vectors_alone():
+    class Spy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3)
+            with torch.no_grad():
+                self.conv.weight[0] *= 100
+
+        def forward(self, x):
+            seen.append((self.conv.weight.clone(), self.conv.bias.clone()))
+            return self.conv(x).mean((2, 3))
+
+    seen, model = [], Spy()
+    images, labels = labeled(4)
+    loss_surface(model, images, labels % 2, size=3, reach=0.5)
+    (middle, bias), (right, _), (down, _) = seen[4], seen[5], seen[7]
+    assert torch.equal(middle, model.conv.weight)
+    assert all(torch.equal(b, bias) for _, b in seen)
+    own = middle.flatten(1).norm(dim=1)
+    for moved in (right, down):
+        length = (moved - middle).flatten(1).norm(dim=1)
+        torch.testing.assert_close(length, 0.5 * own, rtol=1e-4, atol=0)
+    first, second = (right - middle).flatten(), (down - middle).flatten()
+    assert abs(F.cosine_similarity(first, second, dim=0)) < 0.95
+    opposite = seen[3][0] - middle
+    torch.testing.assert_close(opposite, middle - right, rtol=1e-4, atol=1e-6)
+
+
+def test_the_surface_of_a_linear_model_is_convex_and_follows_the_seed():
+    torch.manual_seed(0)
+    model, (images, labels) = chain(nn.Flatten(), nn.Linear(36, 3)), labeled(60)
+    one = loss_surface(model, images, labels, size=5)
+    for line in (*one, *one.T):
+        assert (line[2:] + line[:-2] - 2 * line[1:-1]).min() > -1e-5
+    assert torch.equal(one, loss_surface(model, images, labels, size=5))
+    assert not torch.equal(one, loss_surface(model, images, labels, size=5, seed=1))
+
+
+def test_with_batch_statistics_the_scale_of_a_normed_layer_does_not_count():
+    model, (images, labels) = classifier(), labeled(60)
+    large = copy.deepcopy(model)
+    with torch.no_grad():
+        large[0].weight *= 100
+        large[0].bias *= 100
+    surfaces = {norms: [loss_surface(m, images, labels, size=3, norms=norms)
+                        for m in (model, large)] for norms in ("batch", "stored")}
+    torch.testing.assert_close(*surfaces["batch"], rtol=1e-3, atol=1e-3)
+    assert surfaces["stored"][1].max() > 10 * surfaces["stored"][0].max()
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"size": 1}, "size of at least 2"),
+    ({"reach": 0.0}, "reach above 0"),
+    ({"norms": "running"}, "norms 'running'; expected"),
+])
+def test_a_surface_that_cannot_be_is_named(options, message):
+    with pytest.raises(ProbeError, match=message):
+        loss_surface(classifier(), *labeled(), **options)
+    with pytest.raises(ProbeError, match=r"12 images with labels of shape \(3,\)"):
+        loss_surface(classifier(), labeled()[0], torch.zeros(3, dtype=torch.int64))
+
+
 # Activations and gradients
 
 
@@ -172,10 +263,25 @@ def test_gradient_norms_are_those_of_backward():
         assert relative[path] == pytest.approx(norm / float(weight.detach().norm()), rel=1e-5)
 
 
+IMAGES = torch.linspace(-1, 1, 162).view(2, 1, 9, 9)
+
+
+class chained(nn.Module):
+    """The caller's model itself inside a classifier, so that its state is the one watched."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x).mean((2, 3))
+
+
 PROBES = [
     lambda model: activations(model, torch.randn(2, 1, 9, 9), ["2"]),
     lambda model: effective_receptive_field(model, (1, 9, 9)),
     lambda model: support(model, (1, 9, 9)),
+    lambda model: loss_surface(chained(model), IMAGES, torch.zeros(2, dtype=torch.int64), size=2),
 ]
 
 
