@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cnnlab.arithmetic import bytes_text
 from cnnlab.augment import Augment, generator
-from cnnlab.data import DataError, Images, Splits
+from cnnlab.data import DataError, Files, Images, Splits
 
 EVALUATION_BATCH = 500  # no gradients are kept, so it can be larger than a training batch
 ROOM = 0.5  # share of a GPU's free memory that a resident data set may take
@@ -38,7 +38,8 @@ class Batches:
     `drop_last` leaves it out. `augment` changes each image anew in every epoch.
 
     A set larger than half of the GPU's free memory stays where it is, and each batch is copied
-    (`resident` is then False, and a warning says so).
+    (`resident` is then False, and a warning says so). `Files` are decoded for each batch anew, to
+    `size` x `size`, by `workers` processes; the same seed gives the same batches for any number.
 
     `at(epoch)` gives one epoch's batches and changes nothing: this is what `training.fit` uses, so
     two fits see the same batches. A plain `for` loop counts for you: the n-th one gives epoch n,
@@ -47,9 +48,11 @@ class Batches:
 
     def __init__(
         self,
-        images: Images,
+        images: Images | Files,
         batch_size: int,
         *,
+        size: int | None = None,
+        workers: int = 0,
         shuffle: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -67,20 +70,18 @@ class Batches:
                 f"{images.name}: {len(images)} images are fewer than one batch of {batch_size}, "
                 "and drop_last leaves out a smaller one. Use a smaller batch_size."
             )
-        channels = images.images.shape[1]
-        self.device, self.augment, self.shape = torch.device(device), augment, images.shape
-        padded = augment.pad(images.images)
-        free = free_memory(self.device)
-        self.resident = padded.nbytes <= ROOM * free
-        if not self.resident:
-            warnings.warn(
-                f"{images.name}: {bytes_text(padded.nbytes)} of images do not fit in half of the "
-                f"{bytes_text(free)} free on {self.device}, so each batch is copied to it.",
-                stacklevel=2,
-            )
-        self.white = 255.0 if images.images.dtype == torch.uint8 else 1.0
-        self.images = padded.to(self.device) if self.resident else padded
-        self.labels = images.labels.to(self.images.device)
+        if isinstance(images, Files) != (size is not None):
+            raise DataError(f"{images.name}: size {size}; expected one for Files, which differ in "
+                            "size, and none for Images. Images.resized(size) scales those.")
+        self.device, self.augment, self.name = torch.device(device), augment, images.name
+        self.labels, self.files, self.size, self.workers = images.labels, None, size, workers
+        if size is not None:
+            self.files, self.shape, self.white, self.resident = images, (3, size, size), 255., False
+        else:
+            self.shape = images.shape
+            self.white = 255.0 if images.images.dtype == torch.uint8 else 1.0
+            self._keep(augment.pad(images.images))
+        channels = self.shape[0]
         self.classes = images.classes
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -93,8 +94,21 @@ class Batches:
         if not torch.isfinite(self._factor).all():
             raise DataError(f"std {std}; expected numbers above 0. A constant channel has none.")
 
+    def _keep(self, padded: Tensor) -> None:
+        """On the device if there is room, else where they are."""
+        free = free_memory(self.device)
+        self.resident = padded.nbytes <= ROOM * free
+        if not self.resident:
+            warnings.warn(
+                f"{self.name}: {bytes_text(padded.nbytes)} of images do not fit in half of the "
+                f"{bytes_text(free)} free on {self.device}, so each batch is copied to it.",
+                stacklevel=3,
+            )
+        self.images = padded.to(self.device) if self.resident else padded
+        self.labels = self.labels.to(self.images.device)
+
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.images), self.batch_size)
+        whole, rest = divmod(len(self.labels), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -112,22 +126,31 @@ class Batches:
         """
         if not 0 <= rank < world:
             raise DataError(f"rank {rank} of {world}; expected 0 to {world - 1}.")
-        count, place = len(self.images), self.images.device
+        count, place = len(self.labels), self.labels.device
         order = plan(count, self.seed, epoch) if self.shuffle else torch.arange(count)
         order, draws = order.to(place), None
         if self.augment:
             draws = self.augment.draw(count, self.shape, self.seed, epoch).to(place)
-        for first in range(start * self.batch_size, len(self) * self.batch_size, self.batch_size):
-            part = slice(first + rank, min(first + self.batch_size, count), world)
-            chosen = order[part]
-            drawn = draws[part] if draws is not None else None
-            images = drawn.cut(self.images, chosen) if drawn else self.images[chosen]
+        firsts = range(start * self.batch_size, len(self) * self.batch_size, self.batch_size)
+        parts = [slice(i + rank, min(i + self.batch_size, count), world) for i in firsts]
+        for part, (images, where) in zip(parts, self._stored([order[part] for part in parts])):
+            chosen, drawn = order[part], draws[part] if draws is not None else None
+            images = drawn.cut(images, where) if drawn else images[where]
             images = self._moved(images).to(torch.float32)
             drawn = drawn and drawn.to(self.device)
             if drawn:
                 images = drawn.recolor(images, self.white)
             images = (images - self._shift).mul_(self._factor)  # a new tensor: also for floats
             yield drawn.punch(images) if drawn else images, self._moved(self.labels[chosen])
+
+    def _stored(self, chosen: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch: padded images, and where among them the chosen ones are."""
+        if self.files is None:
+            yield from ((self.images, positions) for positions in chosen)
+        else:
+            positions = [part.tolist() for part in chosen]
+            for images in self.files.batches(positions, self.size, self.workers):
+                yield self.augment.pad(images), torch.arange(len(images))
 
     def _moved(self, tensor: Tensor) -> Tensor:
         if tensor.device == self._shift.device:

@@ -1,13 +1,15 @@
 """Labelled images, always split into train, validation and test.
 
 `load("digits")` needs no network. `two_marks` makes images whose class can only be told by a
-network that sees both marks at once.
+network that sees both marks at once. A folder with a subfolder of images for each class is a data
+set too.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -92,6 +94,71 @@ class Images:
         return tuple(mean.tolist()), tuple(std.tolist())
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Files:
+    """Image files with one label each, decoded when they are asked for.
+
+    labels:  (N,), int64, an index into `classes`
+    """
+
+    paths: tuple[Path, ...]
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str = "files"
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Tensor) -> Files:
+        """The chosen files, by a tensor of positions."""
+        paths = tuple(self.paths[i] for i in index.tolist())
+        return replace(self, paths=paths, labels=self.labels[index])
+
+    def __repr__(self) -> str:
+        return f"Files({self.name!r}: {len(self)} files, {len(self.classes)} classes)"
+
+    def batches(self, positions: list[list[int]], size: int, workers: int) -> Iterator[Tensor]:
+        """Decoded uint8 images (B, 3, size, size) for each list of positions, in that order.
+
+        `workers` processes decode ahead; 0: this one does. The shorter side of an image becomes
+        `size`, and the middle is cut out. Raises DataError for a file that is not an image.
+        """
+        from torch.utils.data import DataLoader
+
+        return iter(DataLoader(_Decoded(self.paths, size), batch_sampler=positions,
+                               num_workers=workers, collate_fn=torch.stack))
+
+    def decoded(self, size: int, workers: int = 0) -> Images:
+        """All of them in memory: 3 x size x size bytes each."""
+        positions = list(torch.arange(len(self)).split(256))
+        parts = self.batches([part.tolist() for part in positions], size, workers)
+        images = torch.cat(list(parts)) if len(self) else torch.zeros(0, 3, size, size).byte()
+        return Images(images, self.labels, self.classes, self.name)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """What worker processes read from: file number -> uint8 image (3, size, size)."""
+
+    paths: tuple[Path, ...]
+    size: int
+
+    def __getitem__(self, index: int) -> Tensor:
+        import numpy
+        from PIL import Image, ImageOps
+
+        try:
+            with Image.open(self.paths[index]) as image:
+                square = ImageOps.fit(image.convert("RGB"), (self.size, self.size),
+                                      Image.Resampling.BILINEAR)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(
+                f"{self.paths[index]} cannot be read as an image ({error}). Remove it, or put a "
+                "whole one in its place."
+            ) from error
+        return torch.from_numpy(numpy.array(square)).permute(2, 0, 1)
+
+
 @dataclass(frozen=True, eq=False)
 class Splits:
     """One data set in three parts that share no image; `mean` and `std` are of `train` alone.
@@ -111,7 +178,13 @@ class Splits:
 
 
 def load(
-    name: str, *, seed: int = 0, folder: str | Path | None = None, download: bool = True
+    name: str,
+    *,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    download: bool = True,
+    size: int | None = None,
+    workers: int = 0,
 ) -> Splits:
     """A data set by name, split into train, validation and test, the same split for the same seed.
 
@@ -121,9 +194,14 @@ def load(
 
     The last two are read from `folder` (default: `data_folder()`), downloaded there first if they
     are missing and `download` is true. Their test part is the publisher's and does not move with
-    the seed. Raises `DataError` for an unknown name, and for files that can neither be found nor
-    downloaded.
+    the seed. A `name` with a slash is the path of an image folder as in `image_folder`, decoded
+    by `workers` processes. `size` scales all images to `size` x `size`; an image folder needs it.
+    Raises `DataError` for an unknown name, and for files that can neither be found nor downloaded.
     """
+    if "/" in str(name) or os.sep in str(name):
+        if size is None:
+            raise DataError(f"{name}: images of a folder differ in size. Give one: size=64.")
+        return _splits(*(part.decoded(size, workers) for part in image_folder(name, seed=seed)))
     readers: dict[str, Callable[[], Splits]] = {
         "digits": lambda: _digits(seed),
         "fashion-mnist": lambda: _published("FashionMNIST", name, seed, folder, download),
@@ -132,8 +210,57 @@ def load(
     if name not in readers:
         close = get_close_matches(str(name), readers, n=1)
         hint = f"Did you mean {close[0]!r}? " if close else ""
-        raise DataError(f"no data set {name!r}. {hint}Known: {', '.join(readers)}.")
-    return readers[name]()
+        raise DataError(f"no data set {name!r}. {hint}Known: {', '.join(readers)}, or the path of "
+                        "an image folder, with a slash in it.")
+    splits = readers[name]()
+    return splits.resized(size) if size else splits
+
+
+def image_folder(path: str | Path, *, seed: int = 0) -> tuple[Files, Files, Files]:
+    """Train, validation and test files of a folder that holds a folder of images for each class.
+
+    `path` holds the classes; or train/, test/ and perhaps val/, which then hold them. What is not
+    given is split off, the same for the same seed: a tenth for val, and another for test.
+    Raises `DataError` where there is no class, a class without images, or other classes in
+    another part.
+    """
+    path = Path(path).expanduser()
+    given = {part: _files(path / part, f"{path.name} {part}")
+             for part in ("train", "val", "test") if (path / part).is_dir()}
+    if not given:
+        test, val, train = stratified(_files(path, path.name), (1, 1, 8), seed)
+    elif "train" not in given or "test" not in given:
+        raise DataError(f"{path} has {' and '.join(given)}; expected train and test, and perhaps "
+                        "val. Or let it hold the classes themselves, and it will be split.")
+    else:
+        train, test = given["train"], given["test"]
+        val, train = (given["val"], train) if "val" in given else stratified(train, (1, 9), seed)
+    parts = {"train": train, "val": val, "test": test}
+    for name, part in parts.items():
+        if part.classes != train.classes:
+            raise DataError(f"{path}: {name} has the classes {', '.join(part.classes)}; train has "
+                            f"{', '.join(train.classes)}. Every part needs the same ones.")
+    return tuple(replace(part, name=f"{path.name} {name}") for name, part in parts.items())
+
+
+_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+
+
+def _files(path: Path, name: str) -> Files:
+    classes = sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+    if not classes:
+        found = "has no folders in it" if path.is_dir() else "is not a folder"
+        raise DataError(f"{path} {found}; expected one folder of images per class, such as "
+                        f"{path}/cat and {path}/dog.")
+    paths, labels = [], []
+    for label, folder in enumerate(classes):
+        images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _ENDINGS)
+        if not images:
+            raise DataError(f"class {folder.name!r} is empty: no image in {folder} (looked for "
+                            f"{', '.join(sorted(_ENDINGS))}). Fill it, or remove the folder.")
+        paths += images
+        labels += [label] * len(images)
+    return Files(tuple(paths), torch.tensor(labels), tuple(p.name for p in classes), name)
 
 
 def data_folder() -> Path:
@@ -175,8 +302,8 @@ def two_marks(distance: int, count: int, seed: int, size: int = 32) -> Images:
     return Images(images, labels, ("left", "right"), f"two marks {distance} apart")
 
 
-def stratified(images: Images, parts: tuple[int, ...], seed: int) -> list[Images]:
-    """Split into len(parts) sets of sizes in the ratio of `parts`, each class in that ratio too.
+def stratified(images, parts: tuple[int, ...], seed: int) -> list:
+    """Split `Images` or `Files` into len(parts) sets of sizes in the ratio of `parts`, each class in that ratio too.
 
     Every part gets its share of every class to within sum(parts) images.
     """
@@ -224,14 +351,16 @@ def _published(
             except RuntimeError:
                 if not download:
                     raise
-                part = cls(root, train=train, download=True)
+                _download(cls, Path(root))
+                part = cls(root, train=train)
         except (OSError, RuntimeError, ValueError, EOFError) as error:
             wanted = getattr(cls, "resources", None) or [(cls.filename, cls.tgz_md5)]
             place = Path(root, dataset, "raw") if hasattr(cls, "resources") else root
             raise DataError(
                 f"{name} cannot be read from {root} "
                 f"{'or downloaded' if download else '(download=False)'}: {error}. To put it there "
-                f"by hand, place {', '.join(file for file, _ in wanted)} in {place}, or name "
+                f"by hand, place {', '.join(file for file, _ in wanted)} in {place} (remove what "
+                f"is damaged there), or name "
                 "another folder in CNNLAB_DATA. load('digits') needs no download."
             ) from error
         images = torch.as_tensor(part.data)
@@ -242,3 +371,16 @@ def _published(
 
     val, train = stratified(read(train=True), (1, 9), seed)
     return _named(train, val, read(train=False))
+
+
+def _download(cls: type, root: Path) -> None:
+    """Fetch, check and unpack beside the place where the files belong, then move them there.
+
+    So an interrupted download leaves nothing that looks like a data set.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=root) as part:
+        cls(part, train=True, download=True)
+        for item in Path(part).iterdir():
+            if not (root / item.name).exists():
+                os.replace(item, root / item.name)

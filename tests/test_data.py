@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import hashlib
+import pickle
+import shutil
 import struct
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from cnnlab.data import DataError, Images, data_folder, load, stratified, two_marks
+from cnnlab.augment import Augment
+from cnnlab.batches import Batches
+from cnnlab.data import (DataError, Images, data_folder, image_folder, load, stratified,
+                         two_marks)
 
 
 def images(count=6, classes=3):
@@ -240,3 +248,145 @@ def test_truncated_file_is_an_error_not_a_traceback(fashion):
 def test_data_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("CNNLAB_DATA", str(tmp_path))
     assert data_folder() == tmp_path
+
+
+def test_an_interrupted_download_leaves_nothing_that_looks_like_data(tmp_path, monkeypatch):
+    from cnnlab.torchvision_compat import import_torchvision
+
+    def breaks_off(self):
+        (Path(self.root) / "FashionMNIST" / "raw").mkdir(parents=True)
+        (Path(self.root) / "FashionMNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"half")
+        raise OSError("connection lost")
+
+    cls = import_torchvision().datasets.FashionMNIST
+    monkeypatch.setattr(cls, "download", breaks_off)
+    with pytest.raises(DataError, match="connection lost"):
+        load("fashion-mnist", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_download_is_moved_into_place(fashion, tmp_path_factory, monkeypatch):
+    from cnnlab.torchvision_compat import import_torchvision
+
+    def arrives(self):
+        shutil.copytree(fashion / "FashionMNIST", Path(self.root) / "FashionMNIST")
+
+    cls = import_torchvision().datasets.FashionMNIST
+    monkeypatch.setattr(cls, "download", arrives)
+    place = tmp_path_factory.mktemp("data")
+    assert len(load("fashion-mnist", folder=place).train) == 90
+    assert [item.name for item in place.iterdir()] == ["FashionMNIST"]
+
+
+def test_cifar_10_is_read_from_the_files_that_torchvision_reads(tmp_path, monkeypatch):
+    """Files in the format of the publisher's page, with checksums of their own."""
+    from cnnlab.torchvision_compat import import_torchvision
+
+    cls = import_torchvision().datasets.CIFAR10
+    base = tmp_path / cls.base_folder
+    base.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    lists = {"train_list": [], "test_list": []}
+    for which in lists:
+        for name, _ in getattr(cls, which):
+            pixels = torch.randint(256, (20, 3072), generator=generator, dtype=torch.uint8).numpy()
+            labels = [i % 10 for i in range(20)]
+            (base / name).write_bytes(pickle.dumps({"data": pixels, "labels": labels}))
+            lists[which].append([name, hashlib.md5((base / name).read_bytes()).hexdigest()])
+    names = list("abcdefghij")
+    (base / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+    meta = hashlib.md5((base / "batches.meta").read_bytes()).hexdigest()
+    monkeypatch.setattr(cls, "meta", {**cls.meta, "md5": meta})
+    for which, files in lists.items():
+        monkeypatch.setattr(cls, which, files)
+    splits = load("cifar-10", folder=tmp_path, download=False)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (90, 10, 20)
+    assert splits.train.shape == (3, 32, 32) and splits.test.classes == tuple(names)
+    # channels first: the publisher stores all red values, then all green, then all blue
+    first = pickle.loads((base / lists["test_list"][0][0]).read_bytes())["data"][0]
+    assert torch.equal(splits.test.images[0], torch.tensor(first).view(3, 32, 32))
+    damaged = base / lists["train_list"][0][0]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(DataError, match="cifar-10 cannot be read .*remove what is damaged there"):
+        load("cifar-10", folder=tmp_path, download=False)
+
+
+# A folder of images
+
+
+def write_images(folder, count, color):
+    folder.mkdir(parents=True)
+    for i in range(count):
+        Image.new("RGB", (30 + i, 20), (color, i, 0)).save(folder / f"{i:02}.png")
+
+
+@pytest.fixture
+def pets(tmp_path):
+    for label, name in enumerate(("cat", "dog")):
+        write_images(tmp_path / "pets" / name, 20, 100 * (label + 1))
+    (tmp_path / "pets" / "dog" / "notes.txt").write_text("not an image")
+    return tmp_path / "pets"
+
+
+def test_a_folder_of_images_is_a_data_set(pets):
+    splits = load(str(pets), size=16)
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [32, 4, 4]
+    assert splits.train.shape == (3, 16, 16) and splits.train.classes == ("cat", "dog")
+    assert splits.test.labels.bincount().tolist() == [2, 2]
+    everything = [part.images for part in (splits.train, splits.val, splits.test)]
+    marks = sorted(tuple(image[:2, 0, 0].tolist()) for part in everything for image in part)
+    assert marks == [(red, i) for red in (100, 200) for i in range(20)]   # each once
+    for part in (splits.train, splits.val, splits.test):
+        assert ((part.images[:, 0, 8, 8] == 200) == (part.labels == 1)).all()
+    assert torch.equal(load(str(pets), size=16).val.images, splits.val.images)
+    assert not torch.equal(load(str(pets), size=16, seed=1).val.images, splits.val.images)
+
+
+def test_given_parts_are_kept(pets, tmp_path):
+    shutil.copytree(pets, tmp_path / "split" / "train")
+    write_images(tmp_path / "split" / "test" / "cat", 3, 1)
+    write_images(tmp_path / "split" / "test" / "dog", 3, 2)
+    train, val, test = image_folder(tmp_path / "split")
+    assert (len(train), len(val), len(test)) == (36, 4, 6)
+    assert repr(test) == "Files('split test': 6 files, 2 classes)"
+
+
+def test_files_decode_the_same_with_workers_and_are_batched_like_images(pets):
+    train, _, _ = image_folder(pets)
+    images = train.decoded(16)
+    assert torch.equal(train.decoded(16, workers=2).images, images.images)
+    change = Augment(crop=2, flip=True, jitter=0.2)
+    for workers in (0, 2):
+        from_files = Batches(train, 5, size=16, workers=workers, shuffle=True, augment=change)
+        from_memory = Batches(images, 5, shuffle=True, augment=change)
+        assert len(from_files) == len(from_memory) == 7
+        for a, b in zip(from_files.at(1, start=2, rank=1, world=2),
+                        from_memory.at(1, start=2, rank=1, world=2)):
+            assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+
+
+def test_folders_that_cannot_be_used_say_why(pets, tmp_path):
+    with pytest.raises(DataError, match="images of a folder differ in size. Give one: size=64"):
+        load(str(pets))
+    with pytest.raises(DataError, match="nowhere is not a folder; expected one folder of images"):
+        image_folder(tmp_path / "nowhere")
+    (pets / "fish").mkdir()
+    with pytest.raises(DataError, match="class 'fish' is empty: no image in .*pets.fish"):
+        image_folder(pets)
+    (pets / "fish").rmdir()
+    (pets / "cat" / "07.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(DataError, match="07.png cannot be read as an image .* Remove it"):
+        load(str(pets), size=16)
+    shutil.copytree(pets / "cat", tmp_path / "odd" / "train" / "cat")
+    with pytest.raises(DataError, match="odd has train; expected train and test"):
+        image_folder(tmp_path / "odd")
+    write_images(tmp_path / "odd" / "test" / "bird", 2, 1)
+    with pytest.raises(DataError, match="test has the classes bird; train has cat"):
+        image_folder(tmp_path / "odd")
+    train, _, _ = image_folder(pets)
+    with pytest.raises(DataError, match="size None; expected one for Files"):
+        Batches(train, 4)
+
+
+def test_size_scales_a_set_as_it_is_loaded():
+    assert torch.equal(load("digits", size=32).val.images, load("digits").resized(32).val.images)
