@@ -141,8 +141,8 @@ def bars(groups: Sequence[str], series: Mapping[str, object], *, title: str, x_l
                 axes.bar_label(drawn, [_short(v) for v in mean], padding=2, fontsize=9)
     axes.set_xticks(range(len(groups)), groups)
     axes.grid(axis="x", visible=False)
-    axes.margins(y=0.12)
-    return _finish(plot, axes, legend=len(series) > 1)
+    axes.margins(y=0.12 if len(series) == 1 else 0.25)     # room for the names, above the bars
+    return _finish(plot, axes, legend=len(series) > 1, in_a_row=True)
 
 
 def image_grid(images: object, *, title: str, alt: str, titles: Sequence[str] = (),
@@ -263,14 +263,14 @@ def _begin(title, x_label, y_label, alt, height, log, width=WIDTH) -> tuple[Plot
     return plot, axes
 
 
-def _finish(plot: Plot, axes: Axes, legend: bool = True) -> Plot:
+def _finish(plot: Plot, axes: Axes, legend: bool = True, in_a_row: bool = False) -> Plot:
     names = axes.get_legend_handles_labels()[1]
     if legend and len(names) > 1:
         with _look():
             if len(names) > 5:                     # beside the plot, where it hides nothing
                 axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
             else:
-                axes.legend()
+                axes.legend(ncols=len(names) if in_a_row else 1)
     return _settled(plot)
 
 
