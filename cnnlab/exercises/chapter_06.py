@@ -213,7 +213,7 @@ def _shown(output):
 
 # -- budget: another row for module 3b
 
-BUDGET = 250_000
+BUDGET = 194_048                                   # half of module 3b's weights
 
 
 def _observe_budget(answer):
@@ -227,8 +227,8 @@ def _observe_budget(answer):
         (256, n5x5_reduce, 1), (n5x5_reduce, n5x5, 5), (256, pool_proj, 1)))
     return {"480 channels come out": n1x1 + n3x3 + n5x5 + pool_proj == 480,
             "at least 128 of the 3x3 and 64 of the 5x5": n3x3 >= 128 and n5x5 >= 64,
-            "reductions no narrower than half of their branch":
-                2 * n3x3_reduce >= n3x3 and 2 * n5x5_reduce >= n5x5,
+            "reductions no narrower than a third of their branch":
+                3 * n3x3_reduce >= n3x3 and 3 * n5x5_reduce >= n5x5,
             f"at most {BUDGET:,} weights": weights <= BUDGET}
 
 
@@ -278,8 +278,9 @@ exercises = Exercises(
                "weight: second.weight @ first.weight",
                "bias: second.weight @ first.bias + second.bias; copy both with .copy_() inside "
                "`with torch.no_grad():`"),
-        note="Without a non-linearity between, two layers are one: 1,537,512 parameters do what "
-             "1,025,000 can do, and no more."),
+        note="Without a non-linearity between, two layers are one. From 1024 through 512 to 1000 "
+             "they have 1,037,800 parameters with bias and do less than one layer of 1,025,000 "
+             "could: their product has rank 512 at most. A ReLU between is the repair."),
     Exercise(
         "naive_module", "A module that does not even begin", "spot the bug", 6, NaiveModule,
         observe=_observe_naive,
@@ -326,25 +327,26 @@ exercises = Exercises(
         note="torch.cat joins along the batch by default. With branches of equal width nothing "
              "fails at once; the loss function sees too many images later, or never."),
     Exercise(
-        "budget", "A cheaper module 3b", "design", 8, (176, 64, 128, 32, 64, 112),
+        "budget", "A module 3b at half the price", "design", 8, (176, 48, 128, 24, 64, 112),
         observe=_observe_budget,
         mistakes=(
             Mistake((128, 128, 192, 32, 96, 64),
-                    "That is module 3b itself, and its 388,096 weights are too many. Which of its "
-                    "layers costs most?"),
+                    "The widths are fine, but there are more than 194,048 weights, as in module 3b "
+                    "itself. Which layer costs most?"),
             Mistake((192, 16, 128, 8, 64, 96),
-                    "Cheap, but the reductions are so narrow that a 3x3 of 128 channels is made of "
-                    "16 mixtures. Keep at least half of the branch's width."),
+                    "Cheap, but a reduction is narrower than a third of its branch: many channels "
+                    "made of few mixtures."),
             Mistake((256, 64, 64, 32, 32, 128),
-                    "That is nearly all mixing and little looking around: keep 128 channels of the "
-                    "3x3 and 64 of the 5x5."),
-            Mistake((128, 64, 128, 32, 64, 64),
-                    "That fits the budget, but only 384 channels come out. Which branches give "
-                    "channels at 256 weights each?"),
+                    "That is much mixing and little looking around: keep 128 channels of the 3x3 "
+                    "and 64 of the 5x5."),
+            Mistake((128, 48, 128, 24, 64, 64),
+                    "It fits the budget, but 480 channels do not come out: add up 1x1, 3x3, 5x5 "
+                    "and projection. The cheap ones cost 256 weights per channel."),
         ),
         hints=("A channel of the 1x1 or of the pool projection costs 256 weights. What does one of "
                "the 3x3 cost through 64?",
-               "Take the 3x3 and the 5x5 as narrow as allowed, the reductions at half of that.",
+               "Take the 3x3 and the 5x5 as narrow as allowed, the reductions a little above a "
+               "third of that.",
                "480 - 128 - 64 = 288 channels are left for the 1x1 and the projection."),
         note="The k x k branches set the price: keep them narrow, and fill up with 1x1."),
 )
