@@ -169,7 +169,7 @@ def _built(build, *arguments):
     return model
 
 
-# -- mixing: every output hears every input, for few weights
+# -- mixing: every output depends on every input, for few weights
 
 MIXING_WEIGHTS = 6_000
 
@@ -287,15 +287,17 @@ exercises = Exercises(
                "F.dropout(x, 0.5, training=self.training)"),
         note="nn.Dropout follows train() and eval(); F.dropout needs training=self.training."),
     Exercise(
-        "mixing", "Cheap, and everybody hears everybody", "design", 8,
+        "mixing", "Cheap, and fully mixed", "design", 8,
         [(3, 64, 64), (1, 64, 1)], observe=_observe_mixing,
         mistakes=(
-            Mistake([(3, 64, 1)], "Everybody hears everybody, for too many weights: one dense 3x3 "
+            Mistake([(3, 64, 1)], "Everything is mixed, for too many weights: one dense 3x3 alone "
                                   "has 36,864. Let one layer see far and another one mix."),
-            Mistake([(3, 64, 64)], "Cheap, but nobody hears anybody else: depthwise alone never "
-                                   "mixes. Add a layer that does."),
+            Mistake([(3, 64, 64)], "Cheap and far-sighted, but not everything is mixed: an output "
+                                   "of a grouped layer sees its own group only. Add a layer that "
+                                   "sees all groups."),
             Mistake([(3, 64, 8), (3, 64, 8)], "Two layers in the same groups mix no more than one "
-                                              "does. One of them must see all groups."),
+                                              "does, and these two are over budget as well. Let "
+                                              "one see far, with more groups, and one see all."),
             Mistake([(1, 64, 1)], "It mixes, but sees a single pixel: the view is 1 x 1."),
         ),
         hints=("A 3x3 need not mix, and a layer that mixes need not be 3x3.",
