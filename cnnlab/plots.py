@@ -216,6 +216,8 @@ def heatmap(values: object, *, title: str, x_label: str, y_label: str, bar_label
         bar.outline.set_visible(False)
         if texts:
             for (row, col), value in np.ndenumerate(matrix):
+                if value != value:                 # no such cell: left empty
+                    continue
                 fill = matplotlib.colors.to_hex(ramp((value - low) / ((high - low) or 1.0)))
                 axes.text(col, row, _short(value), ha="center", va="center", fontsize=8.5,
                           color=text_on(fill))

@@ -104,6 +104,12 @@ def test_heatmap_writes_its_values():
     assert [t.get_text() for t in axes.get_xticklabels()] == ["p", "q"]
 
 
+def test_heatmap_leaves_nan_empty():
+    plot = plots.heatmap([[1.0, float("nan")], [0.5, 0.25]], texts=True, title="t", x_label="x",
+                         y_label="y", bar_label="b", alt="a")
+    assert [text.get_text() for text in plot.axes[0].texts] == ["1", "0.5", "0.25"]
+
+
 @pytest.mark.parametrize("make", [
     lambda: curve(),
     lambda: plots.bars(["x"], {"a": [1], "b": [2]}, **LABELS),
