@@ -50,87 +50,11 @@ def start(rounds: int = 7) -> Iterator[str]:
     yield f"  import cnnlab adds {share:.1%} of what import torch adds"
 
 
-def fit(rounds: int = 5, steps: int = 16, batch: int = 64) -> Iterator[str]:
-    """Images per second of `training.fit` beside two loops, on a small VGG at 32x32.
+def train() -> Iterator[str]:
+    """`training.fit` beside other ways to train; see `bench_train`."""
+    from cnnlab.bench_train import run
 
-    floor       the same model and optimizer on one batch, in the same memory layout, nothing else
-    DataLoader  the loop most tutorials show: DataLoader, normalization per image, loss.item()
-    """
-    import torch
-    import torch.nn.functional as F
-    from torch import nn
-
-    from cnnlab import training
-    from cnnlab.batches import Batches
-    from cnnlab.data import Images
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (steps * batch, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(10, (steps * batch,), generator=generator)
-    images = Images(pixels, labels, tuple("0123456789"), "noise")
-    val = Batches(images[:1], 1, device=device)  # fit always validates; keep it out of the time
-
-    def model(layout: torch.memory_format) -> nn.Module:
-        def block(a: int, b: int) -> list[nn.Module]:
-            return [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
-
-        layers = [*block(3, 32), *block(32, 32), nn.MaxPool2d(2), *block(32, 64), *block(64, 64)]
-        net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-        return net.to(device, memory_format=layout)
-
-    def clock(run: Callable[[], object]) -> float:
-        run()  # reading a loss at its end waits for the device
-        began = time.perf_counter()
-        run()
-        return steps * batch / (time.perf_counter() - began)
-
-    def ours() -> float:
-        train = Batches(images, batch, shuffle=True, device=device)
-        net = model(torch.channels_last)
-        # low: random labels, long runs
-        return clock(
-            lambda: training.fit(net, train, val, epochs=1, lr=0.001, device=device, progress=False)
-        )
-
-    def loop(net: nn.Module, batches: Callable[[], Iterator], item: bool) -> Callable[[], float]:
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, nesterov=True)
-
-        def run() -> float:
-            net.train()
-            for x, y in batches():
-                loss = F.cross_entropy(net(x.to(device)), y.to(device))
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                if item:
-                    loss.item()
-            return loss.item()
-
-        return run
-
-    def floor() -> float:
-        x, y = next(Batches(images, batch, device=device).at(0))
-        x = x.contiguous(memory_format=torch.channels_last)
-        return clock(loop(model(torch.channels_last), lambda: iter([(x, y)] * steps), False))
-
-    def tutorial() -> float:
-        class Normalized(torch.utils.data.Dataset):
-            def __len__(self) -> int:
-                return len(labels)
-
-            def __getitem__(self, index: int):
-                return (pixels[index].float() / 255 - 0.5) / 0.25, labels[index]
-
-        loader = torch.utils.data.DataLoader(Normalized(), batch, shuffle=True)
-        return clock(loop(model(torch.contiguous_format), lambda: iter(loader), True))
-
-    speeds = interleaved({"floor": floor, "fit": ours, "DataLoader": tutorial}, rounds)
-    threads = torch.get_num_threads()
-    yield f"fit: images/s on {device} ({threads} threads), medians of {rounds} rounds"
-    for name, values in speeds.items():
-        ratios = [value / base for value, base in zip(values, speeds["floor"])]
-        yield f"  {name:<12} {median(values):10,.0f}  {median(ratios):5.2f} of the floor"
+    return run()
 
 
 TRACED = "alexnet vgg16 googlenet resnet18 resnet50 resnet152 densenet121 densenet201".split()
@@ -275,7 +199,7 @@ def chapters(folder: str = "notebooks") -> Iterator[str]:
 
 BENCHES: dict[str, Callable[[], Iterator[str]]] = {
     "start": start,
-    "fit": fit,
+    "train": train,
     "trace": trace,
     "chapters": chapters,
 }

@@ -38,6 +38,7 @@ FLOORS = (
     ("explorers/*",),
     ("exercises/*",),
     ("lesson",),
+    ("bench_train",),
     ("bench",),
     ("__main__",),
 )

@@ -36,7 +36,7 @@ def test_table_prints_the_trace(capsys):
         (["train", "vgg_small", "--optimizer", "sdg"], "Did you mean 'sgd'"),
         (["train", "vgg_small", "--device", "gpu"], "--device gpu"),
         (["train", "vgg_small", "--size", "-1"], "--size -1"),
-        (["bench", "stat"], "no benchmark 'stat'; there are start, fit"),
+        (["bench", "stat"], "no benchmark 'stat'; there are start, train"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(capsys, argv, message):
@@ -103,10 +103,3 @@ def test_interleaved_takes_turns():
     jobs = {name: lambda name=name: order.append(name) or len(order) for name in "ab"}
     assert bench.interleaved(jobs, 2) == {"a": [1, 3], "b": [2, 4]}
     assert order == ["a", "b", "a", "b"]
-
-
-def test_bench_prints_ratios(capsys, monkeypatch):
-    monkeypatch.setitem(bench.BENCHES, "fit", lambda: bench.fit(rounds=1, steps=2, batch=4))
-    status, out, _ = run(capsys, "bench", "fit")
-    assert status == 0 and out.count("of the floor") == 3
-    assert "1.00 of the floor" in out

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cnnlab import plots
+from cnnlab.data import load
 from cnnlab.plots import PlotError
 
 LABELS = {"title": "A title", "x_label": "epoch", "y_label": "loss", "alt": "One line falls."}
@@ -164,3 +165,12 @@ def test_plots_need_neither_pyplot_nor_torch():
             "plots.curves({'a': [1, 2]}, title='t', x_label='x', y_label='y', alt='a').png(); "
             "assert not {'matplotlib.pyplot', 'torch'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_sheet_shows_images_with_their_class_names():
+    digits = load("digits").train
+    sheet = plots.sheet(digits, count=12, alt="Twelve digits.")
+    shown = [axes.get_title(loc="center") for axes in sheet.axes if axes.images]
+    assert shown == [digits.classes[label] for label in digits.labels[:12].tolist()]
+    assert any(text.get_text() == "digits train: 1,257 images" for text in sheet.texts)
+    assert np.allclose(sheet.axes[0].images[0].get_array(), digits.images[0, 0] / 255)
