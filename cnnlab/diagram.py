@@ -70,12 +70,14 @@ class _Box:
         return _LINE * (len(self.lines) + 1) + SPACE if self.lines else self.passes
 
 
-def diagram(table: LayerTable, *, title: str, alt: str, depth: int | None = None) -> Drawing:
+def diagram(table: LayerTable, *, title: str, alt: str, depth: int | None = None,
+            width: float = WIDTH) -> Drawing:
     """Boxes, output shapes (channels x height x width) and branches of a traced module.
 
     table: of any module, not folded
     title, alt: above the picture; in one sentence, for readers who cannot see it
     depth: draw each module this many levels down as one box (1: the model's direct children)
+    width: a chain goes on in a new line where this one would get wider
 
     Activations, normalizations and dropout are written in the box they follow. Raises DiagramError
     when there are more than 60 boxes.
@@ -88,7 +90,7 @@ def diagram(table: LayerTable, *, title: str, alt: str, depth: int | None = None
         )
     rows = _ranked(boxes)
     chain = all(len(row) == 1 for row in rows) and len(rows) > 4
-    size = _place_chain(boxes) if chain else _place_rows(rows)
+    size = _place_chain(boxes, width) if chain else _place_rows(rows)
     width = max(size[0], text_width(title, LARGE) * 1.1 + 4 * SPACE, WIDTH / 2)
     svg = Svg(width, size[1], alt)
     svg.text(2 * SPACE, 2 * SPACE + LARGE, title, LARGE, bold=True)
@@ -253,11 +255,11 @@ def _ranked(boxes: list[_Box]) -> list[list[_Box]]:
     return rows
 
 
-def _place_chain(boxes: list[_Box]) -> tuple[float, float]:
+def _place_chain(boxes: list[_Box], width: float) -> tuple[float, float]:
     """A chain is written like text, in lines from left to right. Gives the picture's size."""
     lines: list[list[_Box]] = [[]]
     for box in boxes:
-        if lines[-1] and _extent([*lines[-1], box]) > WIDTH - 6 * SPACE:
+        if lines[-1] and _extent([*lines[-1], box]) > width - 6 * SPACE:
             lines.append([])
         lines[-1].append(box)
     y = _TOP

@@ -99,3 +99,10 @@ def test_a_dropout_of_zero_is_left_out():
     assert "dropout" not in words
     words = texts(draw(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Dropout(0.5)), (1, 4, 4)))
     assert "dropout" in words
+
+
+def test_a_narrow_page_gets_shorter_lines():
+    wide, narrow = (ElementTree.fromstring(draw(build("vgg16"), (3, 224, 224), width=width))
+                    for width in (720, 480))
+    assert float(narrow.get("width")) <= 480 < float(wide.get("width")) <= 720
+    assert float(narrow.get("height")) > float(wide.get("height"))
