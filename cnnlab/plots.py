@@ -133,7 +133,9 @@ def bars(groups: Sequence[str], series: Mapping[str, object], *, title: str, x_l
                             f"the {len(groups)} groups")
         mean = runs.mean(0)
         at = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * wide
-        spread = np.stack([mean - runs.min(0), runs.max(0) - mean]) if len(runs) > 1 else None
+        spread = None
+        if len(runs) > 1:  # at least 0: the mean of equal values can miss them by the last bit
+            spread = np.stack([mean - runs.min(0), runs.max(0) - mean]).clip(0)
         with _look():
             drawn = axes.bar(at, mean, wide * 0.92, color=SERIES[index % len(SERIES)], label=name,
                              yerr=spread, ecolor=INK, capsize=3)

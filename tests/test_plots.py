@@ -67,6 +67,11 @@ def test_scatter_names_its_points():
     assert axes.lines[0].get_linestyle() == "None"
 
 
+def test_bars_of_equal_runs_have_no_range_below_zero():
+    # The mean of three times 0.1 is a little above 0.1.
+    plots.bars(["a"], {"x": [[0.1], [0.1], [0.1]]}, **LABELS)
+
+
 def test_bars_stand_beside_each_other_with_their_values():
     axes, = plots.bars(["x", "y"], {"a": [1, 20_000], "b": [[1, 2], [2, 4]]}, **LABELS).axes
     bars = [patch for container in axes.containers if hasattr(container, "patches")
