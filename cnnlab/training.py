@@ -177,8 +177,8 @@ def _train(run: Run, val: BatchSource, stop: threading.Event, bar: Bar) -> None:
                 "a DataLoader or a list; a generator is empty the second time."
             )
         began = time.perf_counter()
-        run.world.same_buffers(run.model)
         with run.average.used() if run.average else nullcontext():
+            run.world.same_buffers(run.model)
             on_val = evaluate(run.model, val, device=run.device, precision=run.options.precision)
         run.seconds += time.perf_counter() - began
         run.close_epoch(on_val)
@@ -232,7 +232,7 @@ def _learn(run: Run, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor,
             run.classes = logits.shape[1]
             loss = F.cross_entropy(logits, y, label_smoothing=options.label_smoothing)
             if parts * world.size > 1:
-                loss = loss * (len(y) / size)
+                loss = loss * len(y) / size
             # DistributedDataParallel takes the mean over processes, where the sum is needed.
             run.scaler.scale(loss * world.size if world.size > 1 else loss).backward()
         losses.append(loss.detach())
@@ -302,7 +302,7 @@ def evaluate(
     losses, right, count = [], [], 0
     try:
         with torch.inference_mode():
-            for images, labels in batches if here.size == 1 else share(batches, here):
+            for images, labels in share(batches, here):
                 images, labels = _to_device(images, labels, device)
                 if not len(labels):
                     continue  # fewer images than processes
@@ -469,7 +469,7 @@ def _told(run: Run) -> Iterator[None]:
 
 
 def _out_of_memory(run: Run) -> str:
-    from cnnlab.table import bytes_text
+    from cnnlab.arithmetic import bytes_text
     from cnnlab.trace import TraceError, trace
 
     batch, *image = run.shape or (0,)

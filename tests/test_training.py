@@ -12,6 +12,8 @@ from torch import nn
 from cnnlab import bar, training
 from cnnlab.batches import Batches, evaluation, train_val
 from cnnlab.data import Images, load, two_marks
+from cnnlab.arithmetic import bytes_text
+from cnnlab.trace import trace
 from cnnlab.training import History, TrainingError, evaluate, fit, learning_rate
 
 
@@ -91,6 +93,84 @@ def test_first_steps_equal_a_loop_written_by_hand():
     history = quick(model, train, lr=0.05, schedule="cosine", warmup=0.5)
     assert history.losses == pytest.approx(expected, rel=1e-4)
     assert history.last().train_loss == pytest.approx(sum(expected) / 3, rel=1e-4)
+
+
+def test_every_option_does_what_it_says_by_hand():
+    """Smoothing, clipping and the moving average beside the same written out in float64."""
+    train = [(x.double(), y) for x, y in tiny(40, 16)]
+    model, copy = net().double(), net().double().train()
+    optimizer = torch.optim.SGD(copy.parameters(), lr=0.0, momentum=0.9, nesterov=True)
+    average = {name: value.clone() for name, value in copy.state_dict().items()}
+    losses, norms = [], []
+    for step, (images, labels) in enumerate(train):
+        optimizer.param_groups[0]["lr"] = learning_rate(step, 3, 0.1)
+        logits = copy(images).log_softmax(1)
+        right = logits[torch.arange(len(labels)), labels]
+        loss = -(0.8 * right + 0.2 * logits.mean(1)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        norm = sum(p.grad.square().sum() for p in copy.parameters()).sqrt()
+        norms.append(norm.item())
+        for p in copy.parameters():
+            p.grad *= min(1.0, 9.0 / norm.item())
+        optimizer.step()
+        for name, value in copy.state_dict().items():
+            if value.is_floating_point():
+                average[name] += (value - average[name]) * (1 - min(0.15, (1 + step) / (10 + step)))
+        losses.append(loss.item())
+    history = quick(model, train, label_smoothing=0.2, clip=9.0, ema=0.15)
+    assert history.losses == pytest.approx(losses, rel=1e-6)  # PyTorch divides by norm + 1e-6
+    assert min(norms) < 9.0 < max(norms)  # one is clipped, one is not
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():  # the run ends with the average, not with the last weights
+            assert torch.allclose(value, average[name], rtol=1e-5)
+            assert not torch.equal(value, copy.state_dict()[name])
+    assert history.last().val_loss == evaluate(model, train).loss
+
+
+def test_parts_of_a_batch_add_up_to_its_gradient():
+    def plain():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(288, 10)).double()
+
+    train = [(x.double(), y) for x, y in tiny(72, 32)]  # the last batch has 8 images
+    runs = []
+    for accumulate in (1, 3, 9):
+        model = plain()
+        history = quick(model, train, accumulate=accumulate, epochs=3, lr=0.05)
+        runs.append((history.losses, history.to_dict()["train_accuracy"], model[0].weight))
+    for losses, accuracies, weight in runs[1:]:
+        assert losses == pytest.approx(runs[0][0], rel=1e-12) and accuracies == runs[0][1]
+        assert torch.allclose(weight, runs[0][2], rtol=1e-10)
+
+
+def test_bf16_is_near_float32_and_leaves_the_weights_in_it():
+    model = net()
+    losses = quick(model, tiny(), precision="bf16", lr=0.01).losses
+    expected = quick(net(), tiny(), lr=0.01).losses
+    assert losses == pytest.approx(expected, rel=0.02) and losses != expected
+    assert model[0].weight.dtype == torch.float32
+
+
+def test_compile_is_asked_for_with_its_mode_after_a_reset(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch._dynamo, "reset", lambda: calls.append("reset"))
+    monkeypatch.setattr(torch, "compile", lambda net, mode: calls.append(mode) or net)
+    quick(net(), tiny(), compile=True)
+    quick(net(), tiny(), compile="reduce-overhead")
+    quick(net(), tiny())
+    assert calls == ["reset", None, "reset", "reduce-overhead"]
+
+
+def test_patience_stops_after_epochs_without_a_lower_validation_loss():
+    train = tiny()
+    wrong = [(x, (y + 1) % 10) for x, y in train]  # learning makes it worse
+    history = quick(net(), train, wrong, epochs=9, patience=2, lr=0.05)
+    losses = history.to_dict()["val_loss"]
+    best = losses.index(min(losses)) + 1
+    assert history.stopped == f"no lower validation loss for 2 epochs after epoch {best}"
+    assert len(losses) == best + 2 < 9 and not history.interrupted
+    assert quick(net(), train, epochs=3, patience=3, lr=0.05).stopped is None
 
 
 def test_unequal_batches_count_by_their_images():
@@ -182,6 +262,48 @@ def test_nan_in_the_first_batch_blames_the_images_not_the_learning_rate():
         quick(net(), tiny(value=math.nan))
 
 
+class Full(nn.Module):
+    """Stands for a GPU whose memory is full from a number of images on."""
+
+    def __init__(self, fits):
+        super().__init__()
+        self.net, self.fits = net(), fits
+
+    def forward(self, x):
+        if len(x) > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
+        return self.net(x)
+
+
+def test_a_full_gpu_names_the_batch_the_estimate_and_the_way_out():
+    with pytest.raises(TrainingError) as caught:
+        quick(Full(fits=16), [*tiny(16, 16), *tiny(32, 32)])
+    text = str(caught.value)
+    assert "full at a batch of 32 images: cnnlab.trace estimates" in text and "accumulate=2" in text
+    expected = trace(net(), (1, 8, 8), training=True).training_memory(32).total
+    assert f"estimates {bytes_text(expected)} for such a step" in text
+    assert "Tried to allocate 1 GiB" in text and len(caught.value.history.losses) == 1
+    assert len(quick(Full(fits=16), tiny(32, 32), tiny(16, 16), accumulate=2).losses) == 1
+
+
+def test_an_error_on_the_way_carries_what_was_reached():
+    broken = [*tiny(), (torch.zeros(4, 2, 8, 8), torch.zeros(4, dtype=torch.int64))]
+    with pytest.raises(TrainingError, match="images have 2 channels") as caught:
+        quick(net(), Growing(tiny(), broken), tiny(), epochs=3)
+    assert len(caught.value.history.epochs) == 1
+
+
+class Growing(list):
+    """Other batches from the second epoch on."""
+
+    def __init__(self, first, later):
+        super().__init__(first)
+        self.later = later
+
+    def at(self, epoch):
+        return iter(self.later if epoch else self)
+
+
 def test_interrupt_keeps_model_and_history():
     class Interrupting(list):
         def at(self, epoch):
@@ -231,6 +353,15 @@ def test_a_second_interrupt_is_immediate():
         (tiny, {"lr": 0.0}, "lr is 0.0; expected a number above 0"),
         (tiny, {"lr": math.nan}, "lr is nan"),
         (tiny, {"warmup": 1.0}, "warmup is 1.0"),
+        (tiny, {"label_smoothing": 1}, "label_smoothing is 1; expected a share of the target"),
+        (tiny, {"clip": 0.0}, "clip is 0.0; expected a length above 0"),
+        (tiny, {"ema": 1.5}, "ema is 1.5; expected a number between 0 and 1"),
+        (tiny, {"patience": 0}, "patience is 0; expected at least 1 epoch"),
+        (tiny, {"accumulate": 0}, "accumulate is 0; expected at least 1 part"),
+        (tiny, {"momentum": 1.0}, "momentum is 1.0; expected 0 to below 1"),
+        (tiny, {"weight_decay": -1.0}, "weight_decay is -1.0; expected 0"),
+        (tiny, {"precision": "bf61"}, "no precision 'bf61'; .* Did you mean 'bf16'"),
+        (tiny, {"precision": "fp16"}, "'fp16' needs a CUDA GPU, and this run is on cpu"),
         (tiny, {"optimizer": "adm"}, "no optimizer 'adm'; known: sgd, adam. Did you mean 'adam'"),
         (tiny, {"schedule": "cosin"}, "Did you mean 'cosine'"),
     ],
