@@ -1,0 +1,372 @@
+"""Exercises and quiz of chapter 07, why depth fails."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+
+# -- copying: a convolution that passes on what it gets
+
+def copying_layer(channels):
+    conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+    nn.init.zeros_(conv.weight)
+    with torch.no_grad():
+        for channel in range(channels):
+            conv.weight[channel, channel, 1, 1] = 1    # its own channel, the middle
+    return nn.Sequential(conv, nn.ReLU())
+
+
+def _filled(channels, fill, padding=1):
+    conv = nn.Conv2d(channels, channels, 3, padding=padding, bias=False)
+    with torch.no_grad():
+        fill(conv.weight.zero_())
+    return nn.Sequential(conv, nn.ReLU())
+
+
+def _mixes_all_channels(channels):
+    return _filled(channels, lambda weight: weight[:, :, 1, 1].fill_(1))
+
+
+def _blurs(channels):
+    return _filled(channels, lambda weight: [weight[c, c].fill_(1 / 9) for c in range(channels)])
+
+
+def _all_zero(channels):
+    return _filled(channels, lambda weight: weight)
+
+
+def _moves_by_a_pixel(channels):
+    return _filled(channels, lambda weight: [weight[c, c, 0, 0].fill_(1) for c in range(channels)])
+
+
+def _without_padding(channels):
+    return _filled(channels, lambda weight: nn.init.dirac_(weight), padding=0)
+
+
+def _no_weights(channels):
+    return nn.Sequential(nn.Identity(), nn.ReLU())
+
+
+def _observe_copying(build):
+    model = _called(build, 6)
+    pixel = torch.zeros(1, 6, 9, 9)
+    pixel[0, 2, 4, 4] = 1.0
+    maps = torch.rand(2, 6, 9, 9, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return {"weights of copying_layer(6)": sum(p.numel() for p in model.parameters()),
+                "shape for an input of (2, 6, 9, 9)": tuple(model(maps).shape),
+                "where a bright pixel of channel 2 arrives, (channel, row, column)":
+                    [tuple(place[1:]) for place in model(pixel).nonzero().tolist()],
+                "maps without negative values pass unchanged":
+                    model(maps).shape == maps.shape and torch.allclose(model(maps), maps),
+                "negative values do not pass": bool((model(-maps) >= 0).all())}
+
+
+def _called(function, *arguments):
+    if not callable(function) or isinstance(function, nn.Module):
+        raise ValueError("give the function itself, without calling it")
+    model = function(*arguments)
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the function gives a {type(model).__name__}, expected an nn.Module: is "
+                         "the `return` missing?")
+    return model
+
+
+# -- nothing_happens: initialization of a copy
+
+def prepare(model):
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)    # the weight itself, in place
+            nn.init.zeros_(layer.bias)
+    return model
+
+
+def _of_a_copy(model):
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            weight, bias = layer.weight.detach().clone(), layer.bias
+            nn.init.kaiming_normal_(weight)
+            nn.init.zeros_(bias)
+    return model
+
+
+def _prepared_with(model, fill, kinds=(nn.Conv2d,)):
+    for layer in model.modules():
+        if isinstance(layer, kinds):
+            fill(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return model
+
+
+def _of_all_layers(model):
+    return _prepared_with(model, nn.init.kaiming_normal_, (nn.Conv2d, nn.Linear))
+
+
+def _xavier(model):
+    return _prepared_with(model, nn.init.xavier_normal_)
+
+
+def _zero(model):
+    return _prepared_with(model, nn.init.zeros_)
+
+
+def _observe_prepare(function):
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(32, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU(),
+                              nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+        linear = model[6].weight.detach().clone()
+        model = _called(function, model)
+    convolutions = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    if len(convolutions) != 2:
+        raise ValueError("return the model that was given, with its two convolutions")
+    return {"spread of the first convolution's weights, as a multiple of He's":
+                round(convolutions[0].weight.std().item() / (2 / (9 * 32)) ** 0.5, 1),
+            "the convolutions' biases are zero":
+                all(not layer.bias.detach().any() for layer in convolutions),
+            "the linear layer is as it was": torch.equal(linear, model[6].weight.detach())}
+
+
+# -- all_gone: gradients read after they were cleared
+
+def report(model, images, labels):
+    F.cross_entropy(model(images), labels).backward()
+    norms = [p.grad.norm().item() for p in model.parameters() if p.ndim > 1]
+    model.zero_grad()                                # after reading
+    return norms
+
+
+def _read_too_late(model, images, labels):
+    F.cross_entropy(model(images), labels).backward()
+    model.zero_grad(set_to_none=False)
+    return [p.grad.norm().item() for p in model.parameters() if p.ndim > 1]
+
+
+def _never_cleared(model, images, labels):
+    F.cross_entropy(model(images), labels).backward()
+    return [p.grad.norm().item() for p in model.parameters() if p.ndim > 1]
+
+
+def _cleared_before_only(model, images, labels):
+    model.zero_grad()
+    F.cross_entropy(model(images), labels).backward()
+    return [p.grad.norm().item() for p in model.parameters() if p.ndim > 1]
+
+
+def _biases_too(model, images, labels):
+    F.cross_entropy(model(images), labels).backward()
+    norms = [p.grad.norm().item() for p in model.parameters()]
+    model.zero_grad()
+    return norms
+
+
+def _of_the_weights(model, images, labels):
+    F.cross_entropy(model(images), labels).backward()
+    model.zero_grad()
+    return [p.detach().norm().item() for p in model.parameters() if p.ndim > 1]
+
+
+def _observe_report(function):
+    if not callable(function) or isinstance(function, nn.Module):
+        raise ValueError("give the function itself, without calling it")
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 10))
+        images, labels = torch.randn(5, 1, 8, 8), torch.arange(5)
+    first, second = (function(model, images, labels) for _ in range(2))
+    return {"norms of the first call": first,
+            "norms of a second call": second,
+            "no gradient is left afterwards":
+                all(p.grad is None or not p.grad.any() for p in model.parameters())}
+
+
+# -- healthy: 56 layers without skips
+
+def _observe_healthy(answer):
+    from cnnlab.explorers.gradient_flow import ACTIVATIONS, INITIALIZATIONS, flow
+
+    if not isinstance(answer, (tuple, list)) or len(answer) != 3:
+        raise ValueError('give a triple (activation, initialization, norm), such as '
+                         '("ReLU", "He", True)')
+    activation, init, norm = answer
+    known = [name for name in ACTIVATIONS if name != "none"]
+    if activation not in known:
+        raise ValueError(f"activation {activation!r}: choose one of {', '.join(known)}")
+    if init not in INITIALIZATIONS:
+        names = ", ".join(map(repr, INITIALIZATIONS))
+        raise ValueError(f"initialization {init!r}: choose one of {names}")
+    if not isinstance(norm, bool):
+        raise ValueError(f"batch norm is True or False, got {norm!r}")
+    passed = flow(56, activation, init, norm)
+    return {"every layer's share is at least 0.002": min(passed.gradients) >= 0.002,
+            "no layer's share is above 5": max(passed.gradients) <= 5,
+            "in the last layer images differ at least half as much as in the first":
+                passed.spreads[-1] >= passed.spreads[0] / 2}
+
+
+exercises = Exercises(
+    Exercise(
+        "ten_sigmoids", "The largest slope of ten sigmoids in a row", "recall", 2, 0.25**10,
+        mistakes=(
+            Mistake(0.5**10, "0.5 is the sigmoid's *value* at 0. Its slope there is s (1 - s)."),
+            Mistake(0.25 * 10, "Slopes of a chain multiply; you added them."),
+            Mistake(1.0, "Only a slope of 1 would stay 1. What is the sigmoid's largest slope?"),
+            Mistake(0.25**9, "That is nine layers."),
+        ),
+        hints=("The sigmoid's slope is s (1 - s). Where is that largest?",
+               "Each layer contributes at most 1/4 as a factor."),
+        note="0.25^10 is about a millionth, and that is the best case: each unit exactly at 0.",
+        working="0.25 ** 10"),
+    Exercise(
+        "he_spread", "He's standard deviation, 3x3 from 32 to 48 channels", "compute", 4,
+        (2 / 288) ** 0.5,
+        mistakes=(
+            Mistake(2 / 288, "That is the variance. The standard deviation is its root."),
+            Mistake((1 / 288) ** 0.5, "The factor 2 is missing: it makes up for what ReLU cuts."),
+            Mistake((2 / 32) ** 0.5, "A unit adds 9 products *per channel*: the kernel's area "
+                                     "belongs to the fan-in."),
+            Mistake((2 / 432) ** 0.5, "That is the fan-out: 9 times the output channels. Asked "
+                                      "for: fan-in."),
+            Mistake((2 / 720) ** 0.5, "That is Xavier's, which averages fan-in and fan-out."),
+        ),
+        hints=("How many products does one output value add? That is the fan-in.",
+               "Var(w) = 2 / fan-in; the standard deviation is the root of it."),
+        note="The root of 2 / (9 * 32) = 2 / 288. Wider inputs mean smaller weights.",
+        working="(2 / (9 * 32)) ** 0.5", tolerance=0.01),
+    Exercise(
+        "copying", "A 3x3 layer that copies its input", "implement", 8, copying_layer,
+        observe=_observe_copying,
+        mistakes=(
+            Mistake(_mixes_all_channels, "The middle is right, but every output channel adds up "
+                                         "all inputs. Each kernel needs its 1 for its own channel "
+                                         "only: weight[c, c, 1, 1]."),
+            Mistake(_blurs, "Each channel stays by itself, but a kernel of 1/9 everywhere blurs. "
+                            "To copy, one tap must be 1 and the others 0."),
+            Mistake(_all_zero, "A kernel of zeros passes nothing. (In a residual block it would be "
+                               "the right answer: chapter 08.)"),
+            Mistake(_moves_by_a_pixel, "Nothing is mixed, but the map moves by a pixel: the 1 "
+                                       "belongs in the middle, at [1, 1]."),
+            Mistake(_without_padding, "The weights are right; without padding=1 the map shrinks."),
+            Mistake(_no_weights, "That copies, but it has no weights. The point is that a "
+                                 "convolution *can* copy."),
+        ),
+        hints=("Start from zeros. Which single tap reads the pixel itself?",
+               "Output channel c must read input channel c only: weight[c, c, 1, 1] = 1.",
+               "nn.init.dirac_(conv.weight) does this."),
+        note="Two dimensions of zeros and a 1 in the middle of channel c's own kernel: the "
+             "identity. What comes from a ReLU passes the next ReLU unchanged."),
+    Exercise(
+        "nothing_happens", "An initialization without effect", "spot the bug", 6, prepare,
+        observe=_observe_prepare,
+        mistakes=(
+            Mistake(_of_a_copy, "The layers still have the weights they were born with: `clone` "
+                                "makes a new tensor, and that one is initialized and thrown away. "
+                                "Hand over layer.weight itself."),
+            Mistake(_of_all_layers, "The convolutions are right now, but the linear layer was to "
+                                    "be left alone."),
+            Mistake(_xavier, "The layers are reached now, but with Xavier's spread. After it comes "
+                             "a ReLU: He's was asked for."),
+            Mistake(_zero, "With all weights zero every unit does the same, and the gradient of "
+                           "the layer before is zero, too: such a network cannot learn."),
+        ),
+        hints=("Print layer.weight.std() before and after the call.",
+               "What does clone() return: the layer's tensor, or another one?",
+               "nn.init works in place: nn.init.kaiming_normal_(layer.weight)."),
+        note="nn.init changes the tensor it is given. Give it the parameter itself, and look "
+             "afterwards whether something changed."),
+    Exercise(
+        "all_gone", "A report in which every gradient has vanished", "spot the bug", 6, report,
+        observe=_observe_report,
+        mistakes=(
+            Mistake(_read_too_late, "All zero, as reported: the gradients are cleared by zero_grad "
+                                    "*before* they are read. Read first, then clear."),
+            Mistake(_never_cleared, "The first call is right, the second is twice as large: "
+                                    "backward *adds* to .grad. Clear it after reading."),
+            Mistake(_cleared_before_only, "The norms are right. But the model keeps the gradients "
+                                          "afterwards: clear them once they are read."),
+            Mistake(_biases_too, "The norms are right, but those of the biases are among them: "
+                                 "only weights of two or more axes were asked for."),
+            Mistake(_of_the_weights, "Those are the norms of the weights, not of their gradients."),
+        ),
+        hints=("Which line runs between backward() and the reading of .grad?",
+               "Keep the norms in a list first, then call zero_grad, then return the list."),
+        note="A zero is a measurement only if the instrument could have shown something else. "
+             "Before you believe in vanished gradients, look where they are read."),
+    Exercise(
+        "healthy", "56 layers that keep signal and gradient", "design", 8,
+        ("tanh", "He", False), observe=_observe_healthy,
+        mistakes=(
+            Mistake(("ReLU", "He", True), "The signal is kept, but the gradient explodes: it grows "
+                                          "until it is larger than the layers themselves."),
+            Mistake(("sigmoid", "Xavier", False), "Both are lost: the gradient goes, and by the "
+                                                  "last layer all images look the same."),
+        ),
+        hints=("Try the eight combinations of activation and norm in the explorer at 56 layers.",
+               "Which activation bounds the signal and has a slope near 1 around zero?",
+               "With batch norm even the sigmoid comes into question."),
+        note="Several answers fit, among them tanh with He's weights, and sigmoid with batch "
+             "norm. The usual recipe, ReLU, He and batch norm, is not among them. Healthy at the "
+             "start does not yet mean trainable: that is the second story."),
+)
+
+quiz = Quiz(
+    Question(
+        "A 30-layer sigmoid network without norm does not learn. The first thing to suspect?",
+        (Option("Degradation: it is deeper than 20 layers",
+                "Degradation is named only when the gradient's size is ruled out. Here it is the "
+                "first suspect: sigmoid slopes are at most 1/4."),
+         Option("Vanishing gradients: 30 factors of at most 0.25, times the weights",
+                "Right. Look at the gradient per layer before the first step.", right=True),
+         Option("Overfitting: 30 layers are too many weights",
+                "A network that overfits has a low training loss. This one does not learn."),
+         Option("Nothing: sigmoid networks need thousands of epochs",
+                "With a gradient of 1e-18 no number of epochs helps."))),
+    Question(
+        "What makes degradation surprising?",
+        (Option("The deeper network is worse on validation images",
+                "That alone would be ordinary overfitting."),
+         Option("The deeper network trains more slowly per step",
+                "It has more layers, so it does; nothing surprising."),
+         Option("The deeper network has a higher loss on its own training images",
+                "Right. It could copy the shallower one, and does not find that.", right=True),
+         Option("The deeper network has a vanishing gradient",
+                "With He's weights and batch norm it has none: it is larger in the first layers "
+                "than in the last."))),
+    Question(
+        "Why the 2 in He's Var(w) = 2 / fan-in?",
+        (Option("ReLU sets half of the values to zero and so halves their mean square",
+                "Right: the factor makes up for it.", right=True),
+         Option("There are two passes, forward and backward",
+                "The backward pass is the reason for fan-out as an alternative, not for the 2."),
+         Option("Weights and biases both contribute to the variance",
+                "Biases start at 0 and contribute nothing."),
+         Option("Each weight is used twice in a 3x3 kernel",
+                "A weight is used at every pixel. The 2 comes from the activation."))),
+    Question(
+        "All layers of a ReLU network without norm have gradient shares near 1e-11, first over "
+        "last is 1.3. What do you say?",
+        (Option("Healthy: the ratio is close to 1",
+                "The ratio says that all layers are alike. Here all are alike gone."),
+         Option("Degradation, since the ratio rules out vanishing",
+                "It does not: look at the level. A step of 1e-11 of a layer moves nothing."),
+         Option("Exploding, since the first one gets more",
+                "1.3 times nothing is nothing."),
+         Option("Vanished, in every layer alike: larger weights or a norm will help",
+                "Right. Ratio and level are two questions.", right=True))),
+    Question(
+        "Every layer of plain-56 is moved by the same share of itself in each step, and it still "
+        "does not learn. This shows that",
+        (Option("its training is not stopped by the size of the gradients",
+                "Right: the size was taken out, the failure stayed.", right=True),
+         Option("its gradients point in a wrong direction",
+                "For steps near zero they keep their promise exactly. They are right, but only "
+                "over a tiny distance."),
+         Option("56 layers cannot express a solution",
+                "They can: the copy of plain-20 has its training loss."),
+         Option("no plain network of 56 layers can ever be trained",
+                "It shows something about this recipe and this budget."))),
+)
