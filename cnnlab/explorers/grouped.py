@@ -11,12 +11,13 @@ from cnnlab.explorers.frame import Choice, Explorer, Slider
 from cnnlab.look import (GRID, HIGHLIGHT, INK, INPUT, KERNEL, LARGE, MUTED, OUTPUT, SMALL, TEXT,
                          WIDTH, mix)
 
-HEIGHT = 486
+HEIGHT = 490
 SECONDS = (("none", "none"), ("in the same groups", "grouped"), ("sees all groups", "dense"))
 _LEFT, _RIGHT = 28, WIDTH - 28
 _TOP, _BOTTOM = 84, 262                            # output row and input row of the connections
 _WIRES = 272                                       # width of the widest row of channels
 _MATRICES = 378                                    # left edge of the matrices
+_FAINT = mix("#ffffff", MUTED, 0.45)
 
 Matrix = tuple[tuple[bool, ...], ...]              # outputs x inputs: is there a weight?
 
@@ -81,11 +82,12 @@ def draw(inputs: int, outputs: int, groups: int, kernel: int, size: int, second:
     _connections(svg, found, groups, unit)
     _matrices(svg, found, whole, groups, unit)
     svg.line(_LEFT, 318, _RIGHT, 318, stroke=GRID)
-    svg.text(_RIGHT, 338, "grouped / dense", SMALL, MUTED, "end")
-    _pair(svg, 344, "Weights", "without bias", ours.weights, dense.weights)
-    _pair(svg, 394, "MACs", f"map of {size} x {size}", ours.macs, dense.macs)
-    svg.line(_LEFT, 446, _RIGHT, 446, stroke=GRID)
-    svg.text(_LEFT, 470, verdict, TEXT, bold=True)
+    svg.text(_LEFT + 150, 338, "dark: as drawn; light: without groups", SMALL, MUTED)
+    svg.text(_RIGHT, 338, "dark / light", SMALL, MUTED, "end")
+    _pair(svg, 348, "Weights", "without bias", ours.weights, dense.weights)
+    _pair(svg, 398, "MACs", f"map of {size} x {size}", ours.macs, dense.macs)
+    svg.line(_LEFT, 450, _RIGHT, 450, stroke=GRID)
+    svg.text(_LEFT, 474, verdict, TEXT, bold=True)
     return str(svg)
 
 
@@ -208,7 +210,7 @@ def _pair(svg: Svg, y: float, name: str, unit: str, ours: int, dense: int) -> No
     svg.text(_LEFT, y + 18, name, TEXT, bold=True)
     svg.text(_LEFT, y + 36, unit, SMALL, MUTED)
     left, room = _LEFT + 150, 300
-    for index, (value, color) in enumerate(((ours, OUTPUT), (dense, MUTED))):
+    for index, (value, color) in enumerate(((ours, INK), (dense, _FAINT))):
         top = y + 2 + 21 * index
         svg.rect(left, top, room * value / dense, 17, color, radius=2)
         svg.text(left + room * value / dense + 6, top + 13, count_text(value), SMALL)
