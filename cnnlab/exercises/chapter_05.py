@@ -183,7 +183,8 @@ exercises = Exercises(
         ((16, 32, 64, 64, 64), (1, 2, 3)), observe=_observe_small,
         mistakes=(
             Mistake(((16, 32, 64, 64, 64), (1, 2, 3, 4, 5)),
-                    "Cheap enough, but five poolings leave one pixel of 32 x 32. Leave some out."),
+                    "Cheap enough, but too many poolings: 32 x 32 halved five times is one "
+                    "pixel. Leave some out."),
             Mistake(((32, 64, 64, 64, 64), (1, 2, 3)),
                     "Few enough parameters, but too many MACs and bytes: both are spent early. "
                     "Narrow the first stages, and keep the early poolings."),
@@ -201,10 +202,10 @@ quiz = Quiz(
     Question(
         "You cut the three linear layers off VGG-16 and train the rest. What falls?",
         (Option("Parameters and kept memory, both by nine tenths",
-                "The parameters do. The head keeps only a few vectors per image: 0.3% of the "
+                "The parameters do. The head keeps only a few vectors per image: 0.4% of the "
                 "memory."),
          Option("Parameters by nine tenths, kept memory hardly at all",
-                "Right: 89% of the parameters sit in the head, and 0.3% of the kept memory.",
+                "Right: 89% of the parameters sit in the head, and 0.4% of the kept memory.",
                 right=True),
          Option("Kept memory by nine tenths, parameters hardly at all",
                 "The other way round: parameters late, memory early."),
