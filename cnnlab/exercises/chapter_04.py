@@ -94,7 +94,7 @@ def _observe_towers(build):
     image = torch.rand(1, 8, 6, 6, requires_grad=True)
     output = model(image)
     observed = {"shape for an input of (1, 8, 6, 6)": tuple(output.shape),
-                "parameters of TwoTowers(8, 12, 3)": sum(p.numel() for p in model.parameters())}
+                "parameters for (8, 12, 3)": sum(p.numel() for p in model.parameters())}
     if tuple(output.shape) != (1, 12, 6, 6):
         return observed
     seen = [torch.autograd.grad(half.sum(), image, retain_graph=True)[0].abs().sum((0, 2, 3)) > 0
