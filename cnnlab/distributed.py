@@ -8,6 +8,7 @@ A run in one process is the case of one: a `World` of size 1 talks to nobody.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +73,8 @@ def world() -> World:
 def together(device: str | None = None) -> Iterator[torch.device]:
     """Join the processes that torchrun started, if it did; gives the device of this one.
 
-    GPUs talk by nccl, CPUs by gloo. `device` "cpu" or "cuda"; None: a GPU if there is one.
+    GPUs talk by nccl, CPUs by gloo. `device` "cpu" or "cuda"; None: a GPU if there is one. A process
+    that leaves by an error should end by `os._exit`, which waits for nobody.
     """
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -84,10 +86,16 @@ def together(device: str | None = None) -> Iterator[torch.device]:
         torch.cuda.set_device(own)
     # Both backends: flags and checkpoints travel from CPU to CPU, and no GPU is waited for.
     dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo", timeout=TIMEOUT)
-    try:
-        yield own
-    finally:
-        dist.destroy_process_group()
+    yield own
+    # Not after an error: with a process missing, leaving in order can wait for ever.
+    dist.barrier()
+    gc.collect()  # DistributedDataParallel sits in reference cycles, and its threads end with it
+    dist.destroy_process_group()
+
+
+def peer_lost(error: Exception) -> bool:
+    """Whether it says that another process is gone: nccl has a class for it, gloo only words."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def parallel(model: nn.Module, device: torch.device) -> nn.Module:

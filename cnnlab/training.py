@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnnlab.bar import Bar, progress
-from cnnlab.distributed import SyncBatchNorm, parallel, world
+from cnnlab.distributed import SyncBatchNorm, parallel, peer_lost, world
 from cnnlab.state import (
     INTERRUPTED, BatchSource, Epoch, History, Metrics, Options, Run, TrainingError, line, share,
 )
@@ -354,6 +354,8 @@ def _logits(model: nn.Module, images: Tensor, labels: Tensor, *, first: bool) ->
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError) as error:
+        if peer_lost(error):
+            raise
         raise TrainingError(f"{_misfit(model, shape)} The model said: {error}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -466,6 +468,14 @@ def _told(run: Run) -> Iterator[None]:
     except TrainingError as error:
         error.history = run.history
         raise
+    except RuntimeError as error:
+        if not peer_lost(error):
+            raise
+        raise TrainingError(
+            f"another process of this run ended or does not answer, at step "
+            f"{len(run.history.losses) + 1} or soon after. Its own message says why; with a "
+            f"checkpoint, start all of them again to go on. PyTorch said: {error}", run.history
+        ) from error  # fmt: skip
 
 
 def _out_of_memory(run: Run) -> str:
