@@ -38,6 +38,9 @@ CLAIMS = {
         "06-blind", "the pair's output is the same:  True"),
     "the direct one tells the inputs apart": (
         "06-blind", "the direct one's is the same:   False"),
+    "half of the channels are enough for the digits": (
+        "06-dial-verdict", "16 is within 0.03 of direct:       True"),
+    "one channel is not": ("06-dial-verdict", "1 is more than 0.2 behind:        True"),
     "naive module: 416 x 100 x 100": ("06-naive", "output  (416, 100, 100)"),
     "the pooling passes 192 through": ("06-naive", "branch4 (192, 100, 100),       0 parameters"),
     "channels grow when naive modules are stacked": (
@@ -53,7 +56,8 @@ CLAIMS = {
     "MACs are not seconds: the pooling": ("06-branches-verdict", "over 1% of the time: True"),
     "about 7M parameters": ("06-googlenet", "6,998,552 parameters with bias"),
     "22 layers": ("06-googlenet", "1 linear layer: 22 layers"),
-    "nine modules": ("06-table", "4e      528  256         160  320          32  128        128   832"),
+    "nine modules": (
+        "06-table", "4e      528  256         160  320          32  128        128   832"),
     "13.0M with torchvision's auxiliary classifiers": ("06-aux", "13,004,888"),
     "two auxiliary classifiers, in training only": (
         "06-aux", "logits [(2, 10), (2, 10), (2, 10)]"),

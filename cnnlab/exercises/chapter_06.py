@@ -55,7 +55,7 @@ def _still_two(first, second):
 
 def _observe_collapse(answer):
     if not callable(answer) or isinstance(answer, nn.Module):
-        raise ValueError("give the function itself, without calling it: ex.collapse.check(collapse)")
+        raise ValueError("give the function itself, without calling it")
     first, second = nn.Linear(6, 6), nn.Linear(6, 6)   # square, so that no mistake hides in a shape
     merged = answer(first, second)
     if not isinstance(merged, nn.Module):
@@ -306,16 +306,16 @@ exercises = Exercises(
         "wrong_axis", "Six images out of two", "spot the bug", 6, EqualBranches,
         observe=_observe_axis,
         mistakes=(
-            Mistake(_BothFaults, "Two images go in, six come out: torch.cat joins along axis 0, the "
-                                 "batch, unless you say otherwise. Equal widths hid it: nothing "
-                                 "complained. Mend it, then count the parameters."),
+            Mistake(_BothFaults, "Two images go in, six come out: torch.cat joins along axis 0, "
+                                 "the batch, unless you say otherwise. Equal widths hid it: "
+                                 "nothing complained. Mend it, then count the parameters."),
             Mistake(_StackedBatch, "The pooling is right. But two images go in and six come out: "
                                    "along which axis do branches belong?"),
             Mistake(_PoolingIsConvolution, "The shape is right now. But there are 5,208 parameters "
                                            "too many: the third branch should pool, and a pooling "
                                            "has none."),
-            Mistake(_AddedBranches, "You added the branches: 16 channels come out. Put them next to "
-                                    "each other: 48."),
+            Mistake(_AddedBranches, "You added the branches: 16 channels come out. Put them next "
+                                    "to each other: 48."),
             Mistake(_AveragePooling, "An average pooling has no weights either, but the module's "
                                      "third branch takes the maximum."),
             Mistake(_ReLULost, "The ReLU between the 1x1 and the 3x3 is gone: without it the two "
