@@ -32,7 +32,8 @@ CLAIMS = {
     "96% are fully connected": ("04-picture", "fully connected: 96.2% of the parameters"),
     "92% of the MACs are not": ("04-picture", "8.1% of the MACs"),
     "but 94% without the cut": ("04-three", "62,378,344 parameters, 94.0% fully connected"),
-    "five convolutions, three fully connected": ("04-hand", "fc8    4,096,000 weights x     1 uses"),
+    "five convolutions, three fully connected": ("04-hand",
+                                                 "fc8    4,096,000 weights x     1 uses"),
     "by hand: the total": ("04-hand", "60,954,656 weights + 10,568 biases = 60,965,224"),
     "weights of conv1 are used 3,025 times": ("04-hand", "conv1     34,848 weights x 3,025 uses"),
     "fc6 is a convolution with one place": ("04-fc-is-conv", "(2, 64, 1, 1)\nsame as fc6: True"),
@@ -75,8 +76,8 @@ CLAIMS = {
     "model.eval() forgotten": ("04-modes-verdict", "better in eval mode, by 0.01 or more: True"),
     "top-1 and top-5 by hand": ("04-modes-verdict", "top-1 0.333, top-5 0.667"),
     "top-5 by guessing": ("04-modes-verdict", "among 1000 classes: top-1 0.001, top-5 0.005"),
-    "253,440 neurons": ("04-myths", "55 x 55 x 96 = 290,400"),
-    "2,048 patches": ("04-myths", "33 x 33 places, with mirror images 2,178"),
+    "253,440 neurons": ("04-off-by-three", "55 x 55 x 96 = 290,400, but 55 x 48 x 96 = 253,440"),
+    "2,048 patches": ("04-off-by-three", "2 x 33 x 33 = 2,178, but 2 x 32 x 32 = 2,048"),
 }
 
 
