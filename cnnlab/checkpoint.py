@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -14,37 +15,39 @@ FORMAT = "cnnlab checkpoint 1"
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written or read: what was tried, and the next step."""
+    """A file that cannot be written or read: what was tried, and the next step."""
 
 
 def write(path: str | os.PathLike, state: dict) -> None:
-    """Replace the file `path` by `state`: tensors and plain values. Whoever reads it, or is killed
-    at any moment, finds the old one or the new one, never a mixture.
+    """Replace the file `path` by `state`: tensors and plain values."""
+    data = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, data)
+    replace(path, data.getbuffer())
+
+
+def replace(path: str | os.PathLike, data: bytes | memoryview) -> None:
+    """Give the file `path` the content `data`. Whoever reads it, and who comes after a kill at any
+    moment, finds the old content or the new, never a mixture.
 
     `os.replace` is all or nothing; `fsync` sees to it that the bytes are on the disk before the
     name points to them, also if the power fails.
     """
     path = Path(path)
     aside = path.with_name(path.name + ".part")
-    data = io.BytesIO()
-    torch.save({"format": FORMAT, **state}, data)
     try:
         with open(aside, "wb") as file:
-            file.write(data.getbuffer())
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
         _sync_folder(path.parent)
     except OSError as error:
-        try:
+        with suppress(OSError):  # the first error is the one to tell
             aside.unlink(missing_ok=True)
-        except OSError:
-            pass  # the first error is the one to tell
-        kept = "The one saved before is still there" if path.exists() else "None was saved before"
+        kept = "What it held before is still there" if path.exists() else "There was none before"
         raise CheckpointError(
-            f"the checkpoint {path} ({data.tell():,} bytes) cannot be written: "
-            f"{error.strerror or error}. {kept}. Free some space there, or name a folder that "
-            "exists and can be written to."
+            f"{path} ({len(data):,} bytes) cannot be written: {error.strerror or error}. {kept}. "
+            "Free some space, or name a folder that exists and can be written to."
         ) from error
 
 

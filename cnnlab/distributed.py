@@ -73,8 +73,8 @@ def world() -> World:
 def together(device: str | None = None) -> Iterator[torch.device]:
     """Join the processes that torchrun started, if it did; gives the device of this one.
 
-    GPUs talk by nccl, CPUs by gloo. `device` "cpu" or "cuda"; None: a GPU if there is one. A process
-    that leaves by an error should end by `os._exit`, which waits for nobody.
+    GPUs talk by nccl, CPUs by gloo. `device` "cpu" or "cuda"; None: a GPU if there is one. After an
+    error a process should end by `os._exit`, which waits for nobody.
     """
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:

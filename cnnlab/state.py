@@ -297,7 +297,7 @@ class Run:
 def share(
     source: BatchSource, here: World, epoch: int = 0, start: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch's batches from number `start` on; of several processes, this one's share of each."""
+    """One epoch's batches from number `start` on: of each the share of this process."""
     at = getattr(source, "at", None)
     if at and "start" in inspect.signature(at).parameters:
         return at(epoch, start=start, rank=here.rank, world=here.size)

@@ -130,14 +130,14 @@ def test_a_full_disk_keeps_history_and_the_checkpoint_before(tmp_path, disk, wor
 
         with pytest.raises(TrainingError, match=f"run.pt .* cannot be written: {words}") as caught:
             fit(model, Filling(batches()), batches(), epochs=4, progress=False, checkpoint=path)
-        assert "The one saved before is still there. Free some space" in str(caught.value)
+        assert "What it held before is still there. Free some space" in str(caught.value)
         assert len(caught.value.history.epochs) == 3  # one more than the checkpoint holds
         assert len(read(path)["epochs"]) == 2 and os.listdir(folder) == ["run.pt"]
 
 
 def test_a_folder_that_cannot_be_written_to_is_found_before_the_first_step(tmp_path):
     with small_disk(tmp_path / "fixed", "ro") as folder:
-        with pytest.raises(TrainingError, match="Read-only file system. None was saved") as caught:
+        with pytest.raises(TrainingError, match="Read-only file system. There was none") as caught:
             fit(net(), batches(), batches(), epochs=1, checkpoint=folder / "run.pt")
         assert caught.value.history.losses == []
     with pytest.raises(TrainingError, match="No such file or directory.*name a folder that exists"):
@@ -149,7 +149,7 @@ def test_missing_permission_is_found_too(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(checkpoint, "open", refuse, raising=False)
-    with pytest.raises(TrainingError, match="Permission denied. None was saved before"):
+    with pytest.raises(TrainingError, match="Permission denied. There was none before"):
         fit(net(), batches(), batches(), epochs=1, checkpoint=tmp_path / "run.pt")
 
 
@@ -377,7 +377,7 @@ def forked(job, delay=None):
 
 
 def kill_at_random(folder, kills):
-    """Kill until there were so many; how many hit a write, and how many runs they were spread on."""
+    """Kill until there were so many -> how many, how many of them within a write (and runs)."""
     count = within_a_write = runs = 0
     dice = random.Random(0)
     while count < kills:

@@ -187,14 +187,14 @@ def forever(folder):
 
 
 def test_ctrl_c_in_one_process_stops_all_at_the_same_step_and_they_go_on(tmp_path):
-    for _ in range(2):
+    for turn in range(2):
         with processes("interrupted", tmp_path) as running:
             for process in running:
                 _, err = process.communicate(timeout=120)
                 assert process.returncode == 0, err
         first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
         assert first == second
-        if _ == 0:
+        if turn == 0:
             # 3 steps an epoch: asked in epoch 2, found when they look, after 20 steps
             assert first["stopped"] == "interrupted in epoch 7, after 20 of 30 steps"
     train, val = data()

@@ -33,6 +33,7 @@ FLOORS = (
     ("batches",),
     ("training",),
     ("plots",),
+    ("runs",),
     ("drawings",),
     ("diagram",),
     ("explorers/*",),

@@ -1,12 +1,27 @@
 from __future__ import annotations
 
+import csv
+import errno
+import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from cnnlab import bench
 from cnnlab.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    """Runs are written below the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def run(capsys, *argv):
@@ -36,28 +51,166 @@ def test_table_prints_the_trace(capsys):
         (["train", "vgg_small", "--optimizer", "sdg"], "Did you mean 'sgd'"),
         (["train", "vgg_small", "--device", "gpu"], "--device gpu"),
         (["train", "vgg_small", "--size", "-1"], "--size -1"),
+        (["train", "vgg_small", "--lr", "nan"], "lr is nan; expected a number above 0"),
+        (["train", "vgg_small", "--schedule", "cosin"], "Did you mean 'cosine'"),
+        (["train", "vgg_small", "--precision", "fp16", "--device", "cpu"], "needs a CUDA GPU"),
+        (["train", "vgg_small", "--jitter", "2"], "jitter 2.0; expected"),
+        (["train", "vgg_small", "--resume"], "--resume: say which run should go on, with --out"),
+        (["train", "vgg_small", "--resume", "--out", "none"], "config.json cannot be read"),
+        (["train", "vgg_small", "--out", "README/x"], "Not a directory"),
+        (["train", "vgg_small", "--data", "faces/"], "faces is not a folder; expected one folder"),
         (["bench", "stat"], "no benchmark 'stat'; there are start, train"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(capsys, argv, message):
+    Path("README").write_text("a file")
+    if "faces/" in argv:
+        argv = [*argv, "--size", "8"]
     status, out, err = run(capsys, *argv)
     assert status == 2 and out == ""
-    assert err.startswith("cnnlab: ") and err.count("\n") == 1 and message in err
+    assert err.startswith("cnnlab: ") and err.count("\n") == 1 and message in err, err
+    assert os.listdir() in (["README"], ["runs", "README"], ["README", "runs"])
+    assert not list(Path("runs").glob("*"))  # nothing is left of a run that did not begin
 
 
-def test_diverging_training_is_one_sentence_after_what_was_reached(capsys):
+def test_diverging_training_is_one_sentence_and_keeps_what_was_reached(capsys):
     status, out, err = run(capsys, "train", "vgg_small", "--lr", "1e6", "--epochs", "1")
     assert status == 2 and "stopped: the loss was" in out
     assert "learning rate" in err and "Traceback" not in err
+    record = json.loads(Path("runs/vgg_small-digits/history.json").read_text())
+    assert record["losses"] and record["stopped"] in out
 
 
-def test_train_reports_epochs_and_test(capsys):
-    status, out, _ = run(capsys, "train", "lenet5", "--size", "28", "--epochs", "2",
-                         "--optimizer", "adam", "--lr", "0.005")  # fmt: skip
-    lines = out.splitlines()
-    assert status == 0 and len(lines) == 4
-    assert lines[-1].startswith("test: loss") and lines[-1].endswith("on 360 images")
-    assert float(lines[-1].split("accuracy ")[1].split()[0]) > 0.5
+LENET = ["train", "lenet5", "--size", "28", "--optimizer", "adam", "--lr", "0.005"]
+
+
+def test_train_reports_and_leaves_a_run_folder(capsys):
+    for name in ("lenet5-digits", "lenet5-digits-2"):
+        status, out, _ = run(capsys, *LENET, "--epochs", "2", "--crop", "1")
+        lines = out.splitlines()
+        assert status == 0 and len(lines) == 5
+        assert lines[-2].startswith("test: loss") and lines[-2].endswith("on 360 images")
+        assert float(lines[-2].split("accuracy ")[1].split()[0]) > 0.5
+        assert lines[-1] == f"run folder: {Path('runs', name)}"
+        folder = Path("runs", name)
+        assert sorted(os.listdir(folder)) == [
+            "checkpoint.pt", "config.json", "curves.png", "history.csv", "history.json"]
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    record = json.loads((folder / "history.json").read_text())
+    assert [float(row["val_loss"]) for row in rows] == record["val_loss"]
+    assert f"{record['val_loss'][1]:.4f}" in lines[2] and record["stopped"] is None
+    assert len(record["losses"]) == 40
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["model"], config["crop"], config["lr"]) == ("lenet5", 1, 0.005)
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interrupted_run_goes_on_to_the_numbers_of_a_whole_one(capsys, monkeypatch):
+    from cnnlab import batches
+
+    argv = [*LENET, "--epochs", "2"]
+    assert run(capsys, *argv, "--out", "whole")[0] == 0
+    at = batches.Batches.at
+
+    def interrupting(self, epoch, *, start=0, **share):
+        for number, pair in enumerate(at(self, epoch, start=start, **share), start):
+            if (self.shuffle, epoch, number) == (True, 1, 7):
+                os.kill(os.getpid(), signal.SIGINT)
+            yield pair
+
+    monkeypatch.setattr(batches.Batches, "at", interrupting)
+    status, out, err = run(capsys, *argv, "--out", "parts")
+    assert status == 130 and "stopped: interrupted in epoch 2, after 27 of 40 steps" in out
+    assert "to go on, give the same command with --out parts --resume" in out
+    assert len(json.loads(Path("parts/history.json").read_text())["losses"]) == 27
+    monkeypatch.setattr(batches.Batches, "at", at)
+    status, out, err = run(capsys, *argv, "--out", "parts")
+    assert status == 2 and "--out parts is there already. Go on with that run by --resume" in err
+    status, out, err = run(capsys, *argv, "--out", "parts", "--resume", "--seed", "1")
+    assert status == 2 and "begun with other options: --seed was 0 and is 1. Give the same" in err
+    status, out, err = run(capsys, *argv, "--out", "parts", "--resume", "--save-every", "5")
+    assert status == 0, err
+    records = [json.loads(Path(name, "history.json").read_text()) for name in ("whole", "parts")]
+    for record in records:
+        del record["seconds"]
+    assert records[0] == records[1]
+    assert "test: loss" in out
+
+
+def test_a_damaged_checkpoint_is_one_sentence(capsys):
+    argv = [*LENET, "--epochs", "1", "--out", "mine"]
+    assert run(capsys, *argv)[0] == 0
+    data = Path("mine/checkpoint.pt").read_bytes()
+    Path("mine/checkpoint.pt").write_bytes(data[: len(data) // 2])
+    status, _, err = run(capsys, *argv, "--resume")
+    assert status == 2 and "damaged or no checkpoint" in err and err.count("\n") == 1
+    assert len(Path("mine/checkpoint.pt").read_bytes()) == len(data) // 2
+
+
+def test_a_full_disk_still_prints_the_history(capsys, monkeypatch):
+    from cnnlab import checkpoint
+
+    def sync(handle):
+        calls.append(handle)
+        if len(calls) > 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    calls = []
+    monkeypatch.setattr(checkpoint.os, "fsync", sync)
+    status, out, err = run(capsys, *LENET, "--epochs", "9", "--out", "mine")
+    assert status == 2 and "checkpoint.pt" in err and "No space left on device" in err
+    assert len(out.splitlines()) >= 2 and "Traceback" not in err
+
+
+def test_an_image_folder_is_trained_on_and_an_empty_class_is_named(capsys):
+    from PIL import Image
+
+    for name, level in (("dark", 40), ("light", 200)):
+        Path("sets/shades", name).mkdir(parents=True)
+        for number in range(20):
+            color = (level + number, level, 30 + 5 * number)
+            Image.new("RGB", (12, 10), color).save(f"sets/shades/{name}/{number}.png")
+    argv = ["train", "resnet20", "--data", "sets/shades", "--size", "8", "--epochs", "2"]
+    status, out, err = run(capsys, *argv, "--batch-size", "8", "--lr", "0.05")
+    assert status == 0 and "on 4 images" in out, err
+    Path("sets/shades/empty").mkdir()
+    status, _, err = run(capsys, *argv)
+    assert status == 2 and "class 'empty' is empty: no image in" in err and err.count("\n") == 1
+
+
+def test_every_option_of_fit_can_be_given(capsys):
+    from inspect import signature
+
+    from cnnlab.__main__ import FIT, _parser
+    from cnnlab.training import fit
+
+    known = signature(fit).parameters
+    assert {*known} == {*FIT, "model", "train", "val", "device", "checkpoint", "progress"}
+    options = vars(_parser().parse_args(["train", "lenet5"]))
+    assert set(FIT) <= set(options)
+    for name in set(FIT) - {"epochs"}:
+        assert options[name] == known[name].default, name
+
+
+def test_two_processes_of_torchrun_share_a_run_and_one_of_them_writes():
+    def torchrun(*argv):
+        return subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+             "-m", "cnnlab", *LENET, "--epochs", "1", "--device", "cpu", *argv],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    done = torchrun("--out", "both")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test: loss") == 1 and done.stdout.count("epoch  train loss") == 1
+    assert done.stderr.count("\n    1 ") <= 1
+    assert main([*LENET, "--epochs", "1", "--device", "cpu", "--out", "one"]) == 0
+    records = [json.loads(Path(name, "history.json").read_text()) for name in ("both", "one")]
+    assert records[0]["losses"] == pytest.approx(records[1]["losses"], rel=1e-3)
+    done = torchrun("--out", "both")
+    assert done.returncode != 0 and "cnnlab: --out both is there already" in done.stderr
 
 
 def test_doctor_names_what_it_found(capsys, monkeypatch, tmp_path):

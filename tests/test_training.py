@@ -131,7 +131,8 @@ def test_every_option_does_what_it_says_by_hand():
 def test_parts_of_a_batch_add_up_to_its_gradient():
     def plain():
         torch.manual_seed(0)
-        return nn.Sequential(nn.Conv2d(1, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(288, 10)).double()
+        layers = nn.Conv2d(1, 8, 3), nn.Tanh(), nn.Flatten(), nn.Linear(288, 10)
+        return nn.Sequential(*layers).double()
 
     train = [(x.double(), y) for x, y in tiny(72, 32)]  # the last batch has 8 images
     runs = []
