@@ -100,8 +100,8 @@ def dense_block() -> Explorer:
     find = (
         "Go from 6 layers to 12, then to 24. By what factor do the new channels grow each time, "
         "and by what factor the weights?",
-        "Take the bottleneck away and watch the weights. It pays for itself only in layers that "
-        "read more than 7.2k channels: click the first one that does.",
+        "Take the bottleneck away: the weights fall. It pays for itself only in layers that read "
+        "more than 7.2k channels. Add layers until a new one needs fewer weights with it.",
         "Dense and residual keep about as much at the start, at a tenth of the weights. Which "
         "slider makes the dense block the lighter one in memory, without recomputing?",
     )
@@ -164,6 +164,7 @@ def _stacks(svg: Svg, inputs: int, growth: int, layers: int, chosen: int, width:
     if layers <= 12:
         svg.text(x + width * 0.4, bottom + 16, left, SMALL, INK, "middle")
     svg.line(_COLUMNS - 4, bottom, _RIGHT, bottom, stroke=MUTED)
+    svg.text(_LEFT, bottom + 16, "layer", SMALL, MUTED)
     for layer in range(1, layers + 1):             # above all, so that a click finds them
         svg.rect(_COLUMNS + (layer - 1) * width, top, width, bottom - top + 22, fill="#ffffff00",
                  pick=f"layer,{layer}", label=f"layer {layer} reads {seen[layer - 1]} channels")

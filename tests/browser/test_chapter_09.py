@@ -1,0 +1,63 @@
+"""Chapter 09 in a real JupyterLab: every cell runs, and the explorer answers to the keys."""
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cnnlab.arithmetic import count_text
+from cnnlab.explorers.dense_block import dense
+
+NOTEBOOK = "09-densenet.ipynb"
+
+
+@pytest.fixture
+def page(lab):
+    with lab.open(NOTEBOOK) as opened:
+        yield opened
+
+
+def test_the_chapter_runs_without_an_error(page):
+    page.run_all()
+    assert "331,776" in page.explorer("dense-block").svg()
+
+
+def test_keys_move_layers_and_growth_and_the_numbers_follow(page):
+    page.run_cells(["09-start", "09-explore"])
+    explorer = page.explorer("dense-block")
+    before = explorer.settle()
+    explorer.press("ArrowRight", "layers L", times=6)
+    explorer.press("ArrowLeft", "growth rate k", times=2)
+    explorer.press("ArrowRight", "input channels", times=4)
+    shown = explorer.settle()
+    assert shown != before
+    block = dense(80, 24, 12, True)
+    assert f">{count_text(sum(block.weights))}  dense<" in shown
+    assert f"The block gives {block.outputs} channels" in shown
+
+    explorer.control("bottleneck").uncheck()
+    shown = explorer.wait_change(shown)
+    assert f">{count_text(sum(dense(80, 24, 12, False).weights))}  dense<" in explorer.settle()
+    page.check()
+
+
+def test_a_layer_is_chosen_by_click_and_by_key_and_reset_brings_the_start_back(page):
+    page.run_cells(["09-start", "09-explore"])
+    explorer = page.explorer("dense-block")
+    start = explorer.settle()
+    assert "Layer 4 reads 160 channels" in start
+    explorer.click_pick("layer,1")
+    assert "Layer 1 reads 64 channels: 64 of the input." in explorer.wait_change(start)
+    first = explorer.settle()
+    explorer.pick("layer,6").focus()
+    page.page.keyboard.press("Enter")
+    assert "Layer 6 reads 224 channels" in explorer.wait_change(first)
+    moved = explorer.settle()
+    explorer.button("Reset").click()
+    explorer.wait_change(moved)
+    assert labels(explorer.settle()) == labels(start)
+    page.check()
+
+
+def labels(svg: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
