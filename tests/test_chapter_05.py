@@ -37,9 +37,9 @@ CLAIMS = {
     "12.2 MB are indices": ("05-kept", "torch.int64    12,242,944 bytes = 12.2 MB"),
     "the trace and the real pass agree": ("05-kept", "the trace says the same: True"),
     "one table": ("05-build", "C 3-3      3-3      3-3-1    3-3-1    3-3-1"),
-    "the function makes the course's layers": ("05-equal", "batch norm False: of 5 networks 5 have "
-                                               "as many parameters as the course's, 5 give the"),
-    "and with batch norm": ("05-equal", "batch norm True: of 5 networks 5 have"),
+    "the function makes the course's layers": ("05-equal", "batch norm False: same number of "
+                                               "parameters in 5 of 5 networks, same output in 5"),
+    "and with batch norm": ("05-equal", "batch norm True: same number of parameters in 5"),
     "VGG-11: 132,863,336": ("05-counts", "A       11  132,863,336"),
     "VGG-13: 133,047,848": ("05-counts", "B       13  133,047,848"),
     "VGG-16: 138,357,544": ("05-counts", "D       16  138,357,544"),
@@ -56,19 +56,19 @@ CLAIMS = {
     "batch norm keeps a second map": ("05-bills", "1,660           127.6"),
     "a small head saves parameters, not memory":
         ("05-bills", "one linear layer, 224         478            73.3"),
-    "VGG-19 on 32 x 32: the head sees one pixel": ("05-one-pixel", "512 of them, each 49 times: "
+    "VGG-19 on 32 x 32: the head sees one pixel": ("05-one-pixel", "512 values, each 49 times: "
                                                    "True"),
-    "98% of fc6 wasted": ("05-one-pixel", "102,760,448 weights can do what 2,097,152 could: 98%"),
+    "98% of fc6 wasted": ("05-one-pixel", "102,760,448 weights do what 2,097,152 could, 98%"),
     "more than half of stage 5 multiplies padding":
         ("05-one-pixel", "2 x  2: 56% of the MACs multiply padding"),
     "five poolings get there": ("05-arms-verdict", "mean accuracy above 0.9: True"),
     "no difference in accuracy": ("05-arms-verdict", "mean within 0.04 of that: True"),
     "three poolings learn faster": ("05-arms-verdict", "in epoch 3 below half of it: True"),
     "averaging is worst": ("05-arms-verdict", "mean at least 0.1 below both: True"),
-    "the reading head needs places": ("05-shuffle", "read: logits unchanged to 1e-3: False, "
+    "the reading head needs places": ("05-shuffle", "read: same logits (to 1e-3): False; "
                                       "accuracy falls by over 0.3: True"),
-    "the averaging head does not": ("05-shuffle", "averaged: logits unchanged to 1e-3: True"),
-    "leave out the late poolings": ("05-which", "(3, 4, 5): 20,106,314 parameters,  9.71 MB kept,  "
+    "the averaging head does not": ("05-shuffle", "averaged: same logits (to 1e-3): True"),
+    "leave out the late poolings": ("05-which", "(3, 4, 5): 20,106,314 parameters, 9.71 MB kept, "
                                     "5.10 GMACs"),
     "vgg_small has two bills, too": ("05-small", "436,202 parameters, 34% of them in the head"),
     "vgg_small learns": ("05-small-verdict", "test accuracy above 0.93: True"),
