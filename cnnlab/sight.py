@@ -43,6 +43,9 @@ class Slide:
         return units[..., None] * self.stride - self.padding + taps
 
 
+_SAME = Slide()  # a 1x1 convolution: each unit reads the one at its place
+
+
 @dataclass(frozen=True)
 class Spread:
     """A transposed convolution: input j is stamped on outputs j*stride - padding + tap*dilation."""
@@ -107,7 +110,9 @@ class Sight:
     Raises nothing; a `jump` that differs between parents leaves the window unknown (None).
     """
 
-    def __init__(self, units: int, parents: Sequence[tuple[Sight, Taps]], rate: Fraction | None):
+    def __init__(
+        self, units: int, parents: Sequence[tuple[Sight, Taps]], rate: int | Fraction | None
+    ):
         self.units = units
         self.parents = tuple(parents)
         self.rate = rate  # jump; None where branches disagree
@@ -116,7 +121,7 @@ class Sight:
     @classmethod
     def of_image(cls, size: int) -> Sight:
         """The image itself: pixel i sees pixel i."""
-        sight = cls(size, (), Fraction(1))
+        sight = cls(size, (), 1)
         sight.__dict__["window"] = Window()
         return sight
 
@@ -126,6 +131,8 @@ class Sight:
         `reads`, if given, are the pixels really read where they differ from the kernel's (padding
         that is not zeros).
         """
+        if taps == _SAME and reads is None and units == self.units:
+            return self
         sight = Sight(units, [(self, reads or taps)], self.rate and self.rate * taps.stride)
         here = self.__dict__.get("window")  # known at once unless something irregular came before
         if here is not None:
@@ -138,7 +145,7 @@ class Sight:
 
     def spread(self, taps: Spread, units: int) -> Sight:
         """After a transposed convolution."""
-        return Sight(units, [(self, taps)], self.rate and self.rate / taps.stride)
+        return Sight(units, [(self, taps)], self.rate and self.rate * Fraction(1, taps.stride))
 
     def resize(self, taps: Resize) -> Sight:
         """After adaptive pooling or upsampling; a plain pooling where the sizes divide."""
@@ -160,8 +167,7 @@ class Sight:
             return different[0]
         rates = {sight.rate for sight in different}
         rate = rates.pop() if len(rates) == 1 else None
-        here = Slide()
-        sight = Sight(different[0].units, [(s, here) for s in different], rate)
+        sight = Sight(different[0].units, [(s, _SAME) for s in different], rate)
         windows = [s.__dict__.get("window") for s in different]
         if rate is not None and None not in windows:
             start = min(window.start for window in windows)

@@ -1,9 +1,11 @@
 """Record one forward pass of any module, layer by layer, without computing it.
 
-Parameters and buffers are swapped for twins on PyTorch's `meta` device, which have shapes but
-no memory, and a dispatch mode watches the operations go by. So the caller's model is neither
-run, moved nor changed, branches and functional calls are seen like modules are, and VGG-16
-takes milliseconds and no memory.
+The hot operations are recorded where Python calls them, by rules, and PyTorch does not run them;
+any other runs on PyTorch's `meta` device, on twins that have shapes but no memory, while a
+dispatch mode watches what it is made of. So the caller's model is neither run, moved nor changed,
+branches and functional calls are seen like modules are, and VGG-16 takes milliseconds and no
+memory. What autograd keeps for the backward pass is counted by rules as well, and by a second
+pass, with autograd, wherever a rule is missing or could be wrong.
 
 A rule per family of operations says what it costs and what its outputs see. Where there is no
 rule, the row says so; nothing is guessed. `trace(..., rules={"my_op": rule})` adds one.
@@ -15,12 +17,13 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as hooks
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -58,12 +61,11 @@ def trace(
     """
     if not inputs:
         raise TraceError("trace got no input: give it a shape such as (3, 224, 224)")
-    _refuse_lazy(model)
     watched = _Watched(model, inputs, training)
     table_rules = {**RULES, **rules} if rules else RULES
     note = ""
     try:
-        recorder = watched.record(table_rules, on_meta=True)
+        recorder = watched.record_fast(table_rules) or watched.record(table_rules, on_meta=True)
     except TraceError:
         raise
     except Exception as on_shapes:
@@ -77,7 +79,9 @@ def trace(
         note = f"run for real, because shapes alone were not enough: {_first_line(on_shapes)}"
     if not recorder.rows:
         raise TraceError("no operation depends on the input: is forward's argument used?")
-    recorder.memory.measure = lambda: watched.kept(recorder)
+    recorder.memory.measure = (
+        lambda: watched.kept(recorder) if recorder.kept is None else recorder.kept
+    )
     return LayerTable(
         rows=recorder.rows,
         inputs=watched.shapes,
@@ -93,25 +97,59 @@ class _Watched:
 
     def __init__(self, model: nn.Module, inputs: Sequence[Any], training: bool):
         self.model, self.training = model, training
-        self.paths = {id(module): path for path, module in model.named_modules()}
+        modules = dict(model.named_modules())
+        self.modules = list(modules.values())
+        self.places = {id(m): (path, type(m).__name__) for path, m in modules.items()}
+        self.params = _state_of(modules, "_parameters")
+        self.buffers = _state_of(modules, "_buffers")
+        for name, tensor in (*self.params.items(), *self.buffers.items()):
+            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+                raise TraceError(
+                    f"{name} has no shape yet, because its module is lazy: run the model once on "
+                    f"a batch, then trace it"
+                )
         self.inputs = tuple(_to_meta(one) for one in inputs)
         self.shapes = tuple(tuple(one.shape[1:]) for one in _tensors(self.inputs))
+
+    def record_fast(self, rules: Mapping[str, Rule]) -> _Recorder | None:
+        """One forward pass in which PyTorch runs next to nothing: see `_Shortcuts`.
+
+        None if it fails, or if something escaped it (TorchScript): `record` sees everything.
+        """
+        inputs = _map(self.inputs, torch.Tensor.detach)
+        recorder = _Recorder(self.params, rules, True, inputs)
+        shortcuts = _Shortcuts(recorder, self.buffers)
+        leaves = [m for m in self.modules if not m._modules]
+        regular = all(type(m).__module__.startswith("torch.nn.modules.") for m in leaves)
+        dense = all(p.is_contiguous() for p in self.params.values())
+        if dense and (regular or self.training) and torch.__version__.startswith(KEEPS_PROVED):
+            recorder.kept = {}
+            recorder.trained = {self.places[id(m)][0] for m in leaves}
+        try:
+            with self._unharmed(leaves_train=False), torch.enable_grad():
+                with _module_stack(self.places, recorder.stack), recorder, shortcuts:
+                    self.model(*inputs)
+        except TraceError:
+            raise
+        except Exception:
+            return None
+        return recorder
 
     def record(self, rules: Mapping[str, Rule], on_meta: bool) -> _Recorder:
         """One forward pass, on meta twins or for real, with every operation written down."""
         params, buffers, inputs = self._swapped(on_meta)
         recorder = _Recorder(params, rules, on_meta, inputs)
         with self._unharmed(leaves_train=False), torch.inference_mode():
-            with _module_stack(self.paths, recorder.stack), recorder.calls, recorder:
+            with _module_stack(self.places, recorder.stack), recorder.calls, recorder:
                 torch.func.functional_call(self.model, {**params, **buffers}, inputs)
         return recorder
 
     def kept(self, recorder: _Recorder) -> dict[int, Counter[str]]:
         """Bytes that autograd keeps for the backward pass: row -> dtype -> bytes, per image.
 
-        A second pass on meta tensors, this time with autograd, in which normalization and
-        dropout are in training mode. A buffer that two operations keep is counted once, at the
-        first; parameters are not counted.
+        Where rules do not tell: a second pass on meta tensors, this time with autograd, in which
+        normalization and dropout are in training mode. A buffer that two operations keep is
+        counted once, at the first; parameters are not counted.
         """
         params, buffers, inputs = self._swapped(recorder.on_meta)
         state = {**params, **buffers}
@@ -131,7 +169,7 @@ class _Watched:
 
         saving = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
         with self._unharmed(leaves_train=True), torch.enable_grad(), saving:
-            with _module_stack(self.paths, stack), _Calls(stack) as calls, _QuickNorm():
+            with _module_stack(self.places, stack), _Calls(stack) as calls, _QuickNorm():
                 torch.func.functional_call(self.model, state, inputs)
         return kept
 
@@ -141,32 +179,36 @@ class _Watched:
         On meta: twins with shapes but without memory. For real: the model's own parameters, which
         are only read, and copies of its buffers, which may be written to.
         """
-        params, buffers = self.model.named_parameters(), self.model.named_buffers()
+        params, buffers = self.params, self.buffers
         if not on_meta:
-            params = dict(params)
             device = next((p.device for p in params.values()), torch.device("cpu"))
-            buffers = {name: buffer.clone() for name, buffer in buffers}
+            buffers = {name: buffer.clone() for name, buffer in buffers.items()}
             return params, buffers, _map(self.inputs, lambda x: torch.zeros_like(x, device=device))
         twins = {
             name: torch.empty_like(p, device="meta").requires_grad_(p.requires_grad)
-            for name, p in params
+            for name, p in params.items()
         }
-        buffers = {name: torch.empty_like(b, device="meta") for name, b in buffers}
+        buffers = {name: torch.empty_like(b, device="meta") for name, b in buffers.items()}
         return twins, buffers, self.inputs
 
     @contextmanager
     def _unharmed(self, leaves_train: bool) -> Iterator[None]:
-        """Modes as asked for, put back afterwards together with the random state."""
-        modes = [(module, module.training) for module in self.model.modules()]
+        """Modes as asked for; all attributes and the random state are put back afterwards."""
+        saved = []
+        for module in self.modules:
+            inner = module._parameters, module._buffers, module._modules
+            saved += [(state, dict(state)) for state in (*inner, module.__dict__)]
         random_state = torch.get_rng_state()
         try:
-            for module, _ in modes:
-                leaf = not module._modules
-                module.training = self.training or (leaves_train and leaf)
+            for state, _ in saved[3::4]:
+                leaf = not state["_modules"]
+                state["training"] = self.training or (leaves_train and leaf)
             yield
         finally:
-            for module, mode in modes:
-                module.training = mode
+            for state, before in saved:  # also what forward stored: running sums, features
+                for name in state.keys() - before.keys():
+                    del state[name]
+                state.update(before)
             torch.set_rng_state(random_state)
 
     def explain(self, error: Exception) -> TraceError:
@@ -174,8 +216,8 @@ class _Watched:
         where = ""
         for frame, line in traceback.walk_tb(error.__traceback__):
             module = frame.f_locals.get("self")
-            if frame.f_code.co_name == "forward" and id(module) in self.paths:
-                path = self.paths[id(module)] or "the model itself"
+            if frame.f_code.co_name == "forward" and id(module) in self.places:
+                path = self.places[id(module)][0] or "the model itself"
                 where = f"{path} ({type(module).__name__}), line {line} of its forward"
         shapes = ", ".join(map(str, self.shapes))
         return TraceError(
@@ -189,26 +231,87 @@ class _Calls(TorchFunctionMode):
 
     def __init__(self, stack: list[tuple[str, str]]):
         super().__init__()
-        self.stack, self.counts, self.now = stack, Counter(), ("", 0)
+        self.stack, self.counts, self.now = stack, {}, ("", 0)
+
+    def count(self):
+        path = self.stack[-1][0] if self.stack else ""
+        self.counts[path] = number = self.counts.get(path, 0) + 1
+        self.now = (path, number)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        path = self.stack[-1][0] if self.stack else ""
-        self.counts[path] += 1
-        self.now = (path, self.counts[path])
-        if func is nn.functional.batch_norm:  # its own check refuses a single image
+        self.count()
+        if func is F.batch_norm:  # its own check refuses a single image
             func = _batch_norm
         return func(*args, **(kwargs or {}))
+
+
+class _Shortcuts(_Calls):
+    """The hot operations, recorded where Python calls them: PyTorch does not run them at all.
+
+    Everything else runs on meta twins, below this mode, where the recorder sees what it is made
+    of. What the recorder sees and did not come through here (TorchScript) ends the pass.
+    """
+
+    def __init__(self, recorder: _Recorder, buffers: Mapping[str, Tensor]):
+        super().__init__(recorder.stack)
+        self.recorder, recorder.calls = recorder, self
+        self.own = recorder.own = {*recorder.params, *map(id, buffers.values())}
+        self.twins: dict[int, Tensor] = {}
+        recorder.escaped = True  # unless it comes through here
+
+    def twin(self, tensor: Tensor) -> Tensor:
+        """What runs in place of a parameter or buffer of the model."""
+        key = id(tensor)
+        if key not in self.own:
+            return tensor
+        if key not in self.twins:
+            twin = torch.empty_like(tensor, device=META).requires_grad_(tensor.requires_grad)
+            self.twins[key] = self.twins[id(twin)] = twin
+            self.own.add(id(twin))
+            if key in self.recorder.params:
+                self.recorder.params[id(twin)] = self.recorder.params[key]
+        return self.twins[key]
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.count()
+        kwargs = kwargs or {}
+        if func in HARMLESS:
+            return func(*args, **kwargs)
+        recorder = self.recorder
+        if not torch.is_grad_enabled() or torch._C._autograd._top_saved_tensors_default_hooks(True):
+            recorder.kept = None  # no_grad, checkpointing or a custom function: autograd will tell
+        recorder.escaped = False
+        try:
+            if func in AUTOGRAD:
+                recorder.kept = None
+            if func in SHORTCUTS:
+                with torch._C._DisableTorchDispatch():
+                    out = recorder.shortcut(*SHORTCUTS[func], args, kwargs)
+                if out is not None:
+                    return out
+            with torch._C._DisableTorchDispatch():
+                args, kwargs = _map((args, kwargs), self.twin)
+            if func is F.batch_norm:
+                func = _batch_norm
+            with torch.inference_mode():
+                return func(*args, **kwargs)
+        finally:
+            recorder.escaped = True
 
 
 class _QuickNorm(TorchDispatchMode):
     """Shapes of batch norm below autograd: PyTorch's own rule takes most of a pass's time."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if not any(x.is_meta for x in _tensors((args, kwargs))):
+            return func(*args, **kwargs)
         if func is torch.ops.aten.native_batch_norm.default:
             x = args[0]
-            statistics = x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
-            return torch.empty_like(x), *statistics
-        return func(*args, **(kwargs or {}))
+            channels = x.shape[1] if args[5] else 0  # in training only
+            return torch.empty_like(x), x.new_empty(channels), x.new_empty(channels)
+        args, kwargs = _map((args, kwargs), _twin)  # a constant made in forward
+        return func(*args, **kwargs)
 
 
 def _batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
@@ -218,13 +321,15 @@ def _batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0
 class _Seen:
     """What is known of a tensor: attached to it while the trace runs."""
 
-    __slots__ = ("sights", "at", "row", "storage")
+    __slots__ = ("sights", "at", "row", "storage", "grad", "memory")
 
     def __init__(self, sights, at, row, storage):
         self.sights: tuple[Sight, ...] | None = sights  # one per image axis; None if unknown
         self.at: tuple[int | None, ...] = at  # the dimension that holds each image axis
         self.row: int = row  # where it was made; -1 for the input
         self.storage: int = storage  # a number shared by tensors that share memory
+        self.grad = False  # made of a parameter that is trained
+        self.memory: int = storage  # the storage it has while bytes for backward are counted
 
 
 _CONSTANT = _Seen((), (), -1, -1)  # a parameter, or made of parameters: sees nothing of the image
@@ -245,7 +350,8 @@ class Call:
 
     def __init__(self, name: str, args: dict[str, Any], data: list[Tensor], out: Tensor):
         self.name, self.args, self.data, self.out = name, args, data, out
-        self.sights, self.at = _seen(data[0]).sights, _seen(data[0]).at
+        seen = _seen(data[0])
+        self.sights, self.at = seen.sights, seen.at
         self.macs: int | None = 0
         self.other_ops = 0
         self.context = False
@@ -253,12 +359,12 @@ class Call:
 
     def each(self, step: Callable[[Sight, int], tuple[Sight, int | None]]) -> None:
         """Replace (sight, dimension) of every image axis that the first input still holds."""
-        if self.sights is not None:
+        if self.sights:
             pairs = [
                 (sight, None) if dim is None else step(sight, dim)
                 for sight, dim in zip(self.sights, self.at)
             ]
-            self.sights, self.at = tuple(zip(*pairs)) if pairs else ((), ())
+            self.sights, self.at = zip(*pairs)
 
     def lose(self, why: str) -> None:
         """The receptive field is not followed any further."""
@@ -279,16 +385,24 @@ class _Recorder(TorchDispatchMode):
         self.stack: list[tuple[str, str]] = []
         self.calls = _Calls(self.stack)
         self.counted: set[str] = set()
-        self.storages = 0
-        self.operations: dict[Any, _Operation] = {}
+        self.storages: list[int] = []  # bytes of each
+        self.kept: dict[int, Counter[str]] | None = None  # None: only a pass with autograd knows
+        self.kept_storages: set[int] = set()
+        self.viewed: set[int] = set()  # storages that have views
+        self.escaped = False
+        self.own: set[int] = set()  # parameters, buffers and their twins
+        self.trained: set[str] = set()  # modules that train while bytes are counted
+        self.operations: dict[int, _Operation] = {}
         for tensor in _tensors(inputs):
-            sights = tuple(Sight.of_image(size) for size in tensor.shape[2:])
-            tensor._seen = _Seen(sights, tuple(range(2, tensor.dim())), -1, self._new_storage())
+            axes = {size: Sight.of_image(size) for size in tensor.shape[2:]}
+            sights = tuple(axes[size] for size in tensor.shape[2:])
+            storage = self._new_storage(tensor.untyped_storage().nbytes())
+            tensor._seen = _Seen(sights, tuple(range(2, tensor.dim())), -1, storage)
         self.image = next((x.shape[2:] for x in _tensors(inputs) if x.dim() > 2), ())
 
-    def _new_storage(self) -> int:
-        self.storages += 1
-        return self.storages - 1
+    def _new_storage(self, nbytes: int) -> int:
+        self.storages.append(nbytes)
+        return len(self.storages) - 1
 
     def unused(self) -> dict[str, int]:
         """Parameters that this forward pass never touched, with their sizes."""
@@ -308,9 +422,9 @@ class _Recorder(TorchDispatchMode):
         return find
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        operation = self.operations.get(func) or self.operations.setdefault(
-            func, _Operation(func, self.rules)
-        )
+        if self.escaped:
+            raise RuntimeError(f"{func} runs where Python did not call it")
+        operation = self._operation(func)
         tensors = [x for x in args if isinstance(x, Tensor)]
         for x in args:
             if isinstance(x, (list, tuple)):
@@ -324,7 +438,50 @@ class _Recorder(TorchDispatchMode):
         out = self._run(operation, func, args, kwargs or {})
         first = out[0] if isinstance(out, (list, tuple)) else out
         if isinstance(first, Tensor):
-            self._write(operation, args, kwargs or {}, tensors, known, used, first, out)
+            named = operation.bind(args, kwargs or {})
+            self._write(operation, named, tensors, known, used, first, out)
+        return out
+
+    def _operation(self, func) -> _Operation:
+        operation = self.operations.get(id(func))  # by id: hashing an overload is slow
+        if operation is None:
+            operation = self.operations[id(func)] = _Operation(func, self.rules)
+        return operation
+
+    def shortcut(self, overload, names, args, kwargs) -> Tensor | None:
+        """Record an operation by its rules alone; None where they do not cover the case."""
+        operation = self.operations.get(id(overload)) or self._operation(overload)
+        if kwargs:
+            kwargs = {PYTHONS_NAMES.get(key, key) if names else key: kwargs[key] for key in kwargs}
+            if not kwargs.keys() <= {*names, *operation.defaults}:
+                return None
+        named = operation.bind(args, kwargs, names)
+        if named.get("inplace"):
+            operation = self._operation(IN_PLACE[operation.name])
+        tensors = [x for x in named.values() if isinstance(x, Tensor)] or list(named["tensors"])
+        known, used = [], []
+        for x in tensors:
+            if hasattr(x, "_seen"):
+                known.append(x)
+                if not x.is_contiguous():
+                    return None
+            elif id(x) in self.params:
+                used.append(self.params[id(x)])
+            elif id(x) not in self.own:
+                return None
+        if not known or operation.shape is None:
+            return None
+        first = tensors[0]
+        try:
+            shape = operation.shape(named)
+        except GeometryError as error:
+            raise self._refuse(operation, (first,), error) from None
+        if shape is None or not hasattr(first, "_seen"):
+            return None
+        out = first
+        if not operation.in_place:
+            out = torch.empty(shape, dtype=first.dtype, device=META)
+        self._write(operation, named, tensors, known, used, out, out)
         return out
 
     def _run(self, operation: _Operation, func, args, kwargs):
@@ -357,7 +514,7 @@ class _Recorder(TorchDispatchMode):
             f"{error}{advice}"
         )
 
-    def _write(self, operation, args, kwargs, tensors, known, used, first, out) -> None:
+    def _write(self, operation, named, tensors, known, used, first, out) -> None:
         data = [x for x in known if x._seen.sights != ()] or known or tensors
         storage, fresh = None, True
         address = first.untyped_storage()._cdata
@@ -366,7 +523,7 @@ class _Recorder(TorchDispatchMode):
                 storage, fresh = x._seen.storage, False
         new_params = [name for name in used if name not in self.counted]
         self.counted.update(new_params)
-        call = Call(operation.name, operation.bind(args, kwargs), data, first)
+        call = Call(operation.name, named, data, first)
         try:
             operation.rule(call)
         except Exception as error:  # a fault of the rule, not of the model: never hide it
@@ -376,30 +533,31 @@ class _Recorder(TorchDispatchMode):
                 f"{[tuple(x.shape) for x in data]}: {error!r}; pass a better one with "
                 f"trace(..., rules={{{operation.name!r}: rule}})"
             ) from error
-        row = _seen(data[0]).row
-        held = sum(dim is not None for dim in _seen(data[0]).at)
-        collapsed = sum(dim is not None for dim in call.at) < held  # a flatten is worth a row
+        if storage is None:
+            storage = self._new_storage(first.untyped_storage().nbytes())
+        source = _seen(data[0])
+        row = source.row
+        collapsed = call.at is not source.at and _held(call.at) < _held(source.at)  # a flatten
         if fresh or operation.in_place or new_params or collapsed or call.note:
             row = len(self.rows)
             path, module = self.stack[-1] if self.stack else ("", "")
             self.row_calls.append(self.calls.now)
-            storage = self._new_storage() if storage is None else storage
             self.rows.append(
-                Layer(
+                Layer.made(
                     index=row,
                     path=path,
                     module=module,
                     op=operation.name,
-                    inputs=tuple(dict.fromkeys(x._seen.row for x in known)),
-                    in_shapes=tuple(tuple(x.shape[1:]) for x in data),
-                    out_shape=tuple(first.shape[1:]),
-                    params=sum(self.sizes[name] for name in new_params),
+                    inputs=tuple(dict.fromkeys([x._seen.row for x in known])),
+                    in_shapes=tuple([tuple(x.shape)[1:] for x in data]),
+                    out_shape=tuple(first.shape)[1:],
+                    params=sum([self.sizes[name] for name in new_params]) if new_params else 0,
                     macs=call.macs,
                     other_ops=call.other_ops,
                     activations=first.numel() if fresh else 0,
                     itemsize=first.element_size(),
                     storage=storage,
-                    reads=tuple(dict.fromkeys(x._seen.storage for x in known)),
+                    reads=tuple(dict.fromkeys([x._seen.storage for x in known])),
                     sights=call.sights,
                     at=call.at,
                     context=call.context,
@@ -408,11 +566,57 @@ class _Recorder(TorchDispatchMode):
                     covers=(row,),
                 )
             )
-        elif storage is None:
-            storage = self._new_storage()
+        seen = _Seen(call.sights, call.at, row, storage)
+        if not fresh:
+            seen.memory = next(x._seen.memory for x in known if x._seen.storage == storage)
+            if not operation.in_place:
+                self.viewed.add(seen.memory)
+        if self.kept is not None and any(map(_needs_grad, tensors)):
+            seen.grad = True
+            self._keep(operation, named, known, first, seen)
         for tensor in out if isinstance(out, (list, tuple)) else (out,):
             if isinstance(tensor, Tensor):
-                tensor._seen = _Seen(call.sights, call.at, row, storage)
+                tensor._seen = seen
+
+    def _keep(self, operation, named, known, first, seen) -> None:
+        """Count what autograd keeps for the backward pass, if a proved rule tells."""
+        keeps = (KEEPS_IN_PLACE if operation.in_place else KEEPS).get(operation.name)
+        views = operation.in_place and seen.memory in self.viewed  # they change as well
+        turned = keeps is not _nothing and not all([x.is_contiguous() for x in known])
+        trains = bool(self.stack) and self.stack[-1][0] in self.trained
+        proved = keeps and known and not views and not turned
+        kept = keeps(named, first, trains) if proved else None
+        if kept is None:
+            self.kept = None
+            return
+        if kept is _ALIAS:
+            seen.memory = named["input"]._seen.memory
+            self.viewed.add(seen.memory)
+            return
+        for one in kept:
+            if isinstance(one, Tensor):
+                if id(one) in self.own:
+                    continue
+                if one is not first and not hasattr(one, "_seen"):
+                    self.kept = None  # a constant: whose memory, is not known here
+                    return
+                memory = seen.memory if one is first else one._seen.memory
+                if memory in self.kept_storages:
+                    continue
+                self.kept_storages.add(memory)
+                one = one.dtype, self.storages[memory]
+            dtype, count = one
+            here = self.kept.setdefault(seen.row, Counter())
+            here[str(dtype).removeprefix("torch.")] += count
+
+
+def _held(at: Sequence[int | None]) -> int:
+    return len(at) - at.count(None)
+
+
+def _needs_grad(tensor: Tensor) -> bool:
+    seen = getattr(tensor, "_seen", None)
+    return tensor.requires_grad if seen is None else seen.grad
 
 
 class _Operation:
@@ -421,22 +625,24 @@ class _Operation:
     def __init__(self, func, rules: Mapping[str, Rule]):
         packet = func.overloadpacket.__name__
         self.name = packet.rstrip("_") if not packet.startswith("_") else packet
-        self.defaults = [
-            (a.name, a.default_value if a.has_default_value() else None)
+        self.defaults = {
+            a.name: a.default_value if a.has_default_value() else None
             for a in func._schema.arguments
-        ]
+        }
         self.constant = self.name.startswith("new_") or self.name.endswith("_like")
         self.in_place = packet.endswith("_") and not packet.endswith("__")
         pointwise = torch.Tag.pointwise in func.tags or self.name in POINTWISE
         self.in_place_same = self.in_place and pointwise
+        self.overload = func  # kept alive, for its id
         self.rule = rules.get(self.name) or (_pointwise if pointwise else _unknown)
         self.shape = SHAPES.get(self.name)
 
-    def bind(self, args, kwargs) -> dict[str, Any]:
-        """Arguments by name, defaults filled in."""
-        named = dict(self.defaults)
-        named.update(zip((name for name, _ in self.defaults), args))
-        named.update(kwargs)
+    def bind(self, args, kwargs, names: Sequence[str] = ()) -> dict[str, Any]:
+        """Arguments by name, defaults filled in; `names` where Python's order is another."""
+        named = self.defaults.copy()
+        named.update(zip(names or self.defaults, args))
+        if kwargs:
+            named.update(kwargs)
         return named
 
 
@@ -445,6 +651,17 @@ class _Operation:
 
 def _same_shape(a):
     return a["input" if "input" in a else "self"].shape
+
+
+def _norm_shape(a):
+    x, per_channel = a["input"], (a["weight"], a["bias"], a["running_mean"], a["running_var"])
+    for tensor in per_channel:
+        if tensor is not None and tensor.numel() != x.shape[1]:
+            raise GeometryError(
+                f"it has {x.shape[1]} channels where the normalization expects {tensor.numel()}; "
+                f"build it for {x.shape[1]}"
+            )
+    return x.shape
 
 
 def _conv_shape(a):
@@ -498,10 +715,13 @@ def _cat_shape(a):
     tensors, dim = a["tensors"], a["dim"]
     first = tensors[0]
     dim %= first.dim()
-    rest = first.shape[:dim], first.shape[dim + 1 :]
-    if any((t.shape[:dim], t.shape[dim + 1 :]) != rest or t.dtype != first.dtype for t in tensors):
-        return None  # PyTorch words this error, and promotes types
-    return (*rest[0], sum(t.shape[dim] for t in tensors), *rest[1])
+    if any(t.dtype != first.dtype for t in tensors):
+        return None  # PyTorch promotes types
+    shapes = [list(t.shape) for t in tensors]
+    total = sum(shape[dim] for shape in shapes if len(shape) > dim)
+    for shape in shapes:
+        shape[dim:dim + 1] = (total,)
+    return shapes[0] if all(shape == shapes[0] for shape in shapes) else None  # it words the error
 
 
 def _add_shape(a):
@@ -512,7 +732,7 @@ def _add_shape(a):
 
 SHAPES: dict[str, Callable[[dict[str, Any]], Sequence[int] | None]] = {
     "relu": _same_shape,
-    "batch_norm": _same_shape,
+    "batch_norm": _norm_shape,
     "dropout": _same_shape,
     # All three: on the meta device PyTorch 2.6 gives an empty map where a kernel does not fit.
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv_shape),
@@ -522,6 +742,151 @@ SHAPES: dict[str, Callable[[dict[str, Any]], Sequence[int] | None]] = {
     "cat": _cat_shape,
     "add": _add_shape,
 }
+
+# ------------------------------------------------- what autograd keeps for the backward pass
+#
+# Arguments by name, output, whether the module trains -> the tensors kept, or (dtype, bytes) of
+# new ones; None where only a pass with autograd knows.
+
+KEEPS_PROVED = ("2.13.",)  # the versions of PyTorch with which the tests compared these rules
+
+
+_ALIAS = object()  # nothing is kept, and the output is the input
+
+
+def _nothing(a, out, trains):
+    return ()
+
+
+def _output(a, out, trains):
+    return (out,)
+
+
+def _own_input(a, out, trains):
+    return (a["self"],)
+
+
+def _copy_of_input(a, out, trains):
+    return [(out.dtype, out.numel() * out.element_size())]
+
+
+def _conv_keeps(a, out, trains):
+    return a["input"], a["weight"]
+
+
+def _linear_keeps(a, out, trains):
+    x, weight = a["input"], a["weight"]
+    return [kept for kept, other in ((x, weight), (weight, x)) if _needs_grad(other)]
+
+
+def _mul_keeps(a, out, trains):
+    x, y = a["self"], a["other"]
+    if not isinstance(y, Tensor):
+        return ()
+    return [kept for kept, other in ((x, y), (y, x)) if _needs_grad(other)]
+
+
+def _div_keeps(a, out, trains):
+    x, y = a["self"], a["other"]
+    if not isinstance(y, Tensor):
+        return ()
+    return (x, y) if _needs_grad(y) else (y,)
+
+
+def _norm_keeps(a, out, trains):
+    x = a["input"]
+    if not (trains or a.get("train", a["training"])):
+        return x, a["running_mean"], a["running_var"]
+    return x, (x.dtype, 2 * x.shape[1] * x.element_size())
+
+
+def _dropout_keeps(a, out, trains):
+    if a["p"] == 0 or not (trains or a["train"]):
+        return _ALIAS
+    if a["p"] == 1:
+        return None
+    return [(out.dtype, out.numel() * out.element_size())]
+
+
+def _max_pool_keeps(a, out, trains):
+    return a["self"], (torch.int64, 8 * out.numel())
+
+
+def _adaptive_keeps(a, out, trains):
+    return () if tuple(out.shape[2:]) == (1, 1) else (a["self"],)
+
+
+KEEPS: dict[str, Callable] = {
+    "conv1d": _conv_keeps,
+    "conv2d": _conv_keeps,
+    "conv3d": _conv_keeps,
+    "conv_transpose2d": _conv_keeps,
+    "linear": _linear_keeps,
+    "mul": _mul_keeps,
+    "pow": lambda a, out, trains: None if isinstance(a["exponent"], Tensor) else (a["self"],),
+    "div": _div_keeps,
+    "batch_norm": _norm_keeps,
+    "dropout": _dropout_keeps,
+    "max_pool2d": _max_pool_keeps,
+    "adaptive_avg_pool2d": _adaptive_keeps,
+    **dict.fromkeys(("relu", "sigmoid", "tanh", "softmax", "log_softmax"), _output),
+    **dict.fromkeys(
+        "relu6 hardtanh silu gelu hardswish hardsigmoid leaky_relu avg_pool2d avg_pool3d".split(),
+        _own_input,
+    ),
+    **dict.fromkeys(
+        "add cat mean sum flatten view reshape permute transpose squeeze unsqueeze slice select "
+        "chunk split unbind constant_pad_nd pad contiguous".split(),
+        _nothing,
+    ),
+}
+KEEPS_IN_PLACE: dict[str, Callable] = {
+    "add": _nothing,
+    "dropout": _dropout_keeps,
+    **dict.fromkeys(("relu", "sigmoid", "tanh", "leaky_relu"), _output),
+    **dict.fromkeys(("relu6", "hardtanh", "silu", "hardswish", "hardsigmoid"), _copy_of_input),
+}
+
+# ---------------------------------------------------------------- where Python calls hot operations
+
+META = torch.device("meta")
+_aten = torch.ops.aten
+
+# The function that a module or a learner calls -> operation, names of arguments in that order.
+SHORTCUTS: dict[Any, tuple[Any, tuple[str, ...]]] = {
+    torch.conv2d: (_aten.conv2d.default, ()),
+    F.linear: (_aten.linear.default, ()),
+    F.batch_norm: (
+        _aten.batch_norm.default,
+        ("input", "running_mean", "running_var", "weight", "bias", "train", "momentum", "eps"),
+    ),
+    F.relu: (_aten.relu.default, ("self", "inplace")),
+    torch.relu: (_aten.relu.default, ()),
+    torch.relu_: (_aten.relu_.default, ()),
+    Tensor.relu: (_aten.relu.default, ()),
+    Tensor.relu_: (_aten.relu_.default, ()),
+    F.dropout: (_aten.dropout.default, ("input", "p", "train", "inplace")),
+    F.max_pool2d: (
+        _aten.max_pool2d.default,
+        tuple("self kernel_size stride padding dilation ceil_mode return_indices".split()),
+    ),
+    F.avg_pool2d: (_aten.avg_pool2d.default, ()),
+    torch.cat: (_aten.cat.default, ()),
+    torch.add: (_aten.add.Tensor, ()),
+    Tensor.add: (_aten.add.Tensor, ()),
+    Tensor.add_: (_aten.add_.Tensor, ()),
+}
+IN_PLACE = {"relu": _aten.relu_.default, "dropout": _aten.dropout_.default}
+
+PYTHONS_NAMES = {"training": "train"}
+
+# A forward that changes what is trained: only autograd can tell what it keeps then.
+AUTOGRAD = frozenset((Tensor.requires_grad_, Tensor.requires_grad.__set__))
+
+# Questions that a forward asks and that run nothing.
+HARMLESS = frozenset(
+    (Tensor.dim, Tensor.size, Tensor.numel, Tensor.shape.__get__, Tensor.dtype.__get__)
+)
 
 # ------------------------------------------------------------------------------------- rules
 
@@ -538,7 +903,7 @@ def _meet(call: Call, tensors: Sequence[Tensor], join_dim: int | None = None) ->
     seen = [(_seen(x), call.out.dim() - x.dim(), x) for x in tensors]
     if any(s.sights is None for s, _, _ in seen):
         return call.lose("one of its inputs has an unknown receptive field")
-    sights, at = [], []
+    sights, at, joined = [], [], {}
     for axis in range(max((len(s.sights) for s, _, _ in seen), default=0)):
         full, small = [], []
         dims = set()
@@ -554,7 +919,10 @@ def _meet(call: Call, tensors: Sequence[Tensor], join_dim: int | None = None) ->
         if len(dims) > 1 or dims == {join_dim}:
             return call.lose("its inputs are laid side by side along the image")
         call.context |= bool(full and small)
-        sights.append(Sight.join(full or small))
+        branches = tuple(full or small)
+        if branches not in joined:
+            joined[branches] = Sight.join(branches)
+        sights.append(joined[branches])
         at.append(dims.pop() if dims else None)
     call.sights, call.at = tuple(sights), tuple(at)
 
@@ -573,7 +941,7 @@ def _conv(call: Call) -> None:
         padding = a["padding"]
         if isinstance(padding, str):  # "same" puts the odd pixel on the right
             padding = dilation * (kernel - 1) // 2 if padding == "same" else 0
-        return Slide(kernel, _nth(a["stride"], i), _nth(padding, i), dilation)
+        return _slide_of(kernel, _nth(a["stride"], i), _nth(padding, i), dilation)
 
     _slide(call, weight.dim() - 2, slides)
 
@@ -608,19 +976,26 @@ def _pool(call: Call) -> None:
 
     def slides(i: int) -> Slide:
         dilation = _nth(a.get("dilation") or 1, i)
-        return Slide(kernels[i], _nth(stride, i), _nth(a["padding"], i), dilation)
+        return _slide_of(kernels[i], _nth(stride, i), _nth(a["padding"], i), dilation)
 
     _slide(call, axes, slides)
 
 
+_slide_of = lru_cache(Slide)
+
+
 def _slide(call: Call, axes: int, slides: Callable[[int], Slide]) -> None:
     """A kernel over the last `axes` dimensions; an image axis among the channels is used up."""
-    offset = call.data[0].dim() - axes
+    offset, made = call.data[0].dim() - axes, {}
 
     def step(sight: Sight, dim: int):
         if dim < offset:
             return sight.whole(), None
-        return sight.slide(slides(dim - offset), call.out.shape[dim]), dim
+        taps, units = slides(dim - offset), call.out.shape[dim]
+        key = sight, id(taps), units
+        if key not in made:  # height and width are most often alike
+            made[key] = sight.slide(taps, units)
+        return made[key], dim
 
     call.each(step)
 
@@ -880,35 +1255,37 @@ RULES: dict[str, Rule] = {
 
 
 @contextmanager
-def _module_stack(paths: Mapping[int, str], stack: list[tuple[str, str]]) -> Iterator[None]:
+def _module_stack(
+    places: Mapping[int, tuple[str, str]], stack: list[tuple[str, str]]
+) -> Iterator[None]:
     """While inside, `stack` holds (path, class name) of the modules whose forward is running."""
 
-    def enter(module, inputs):
+    plain = nn.Module.__call__
+
+    def watched(module, *args, **kwargs):
         name = type(module).__name__
-        stack.append((paths.get(id(module), f"({name} made in forward)"), name))
+        stack.append(places.get(id(module)) or (f"({name} made in forward)", name))
+        try:
+            return plain(module, *args, **kwargs)
+        finally:
+            stack.pop()
 
-    def leave(module, inputs, output):
-        stack.pop()
-
-    # Global hooks: the caller's modules carry none, not even for a moment.
-    handles = [
-        hooks.register_module_forward_pre_hook(enter),
-        hooks.register_module_forward_hook(leave),
-    ]
+    # Not hooks: the caller's modules carry none, and hooks cost PyTorch's slow way of calling.
+    nn.Module.__call__ = watched
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        nn.Module.__call__ = plain
 
 
-def _refuse_lazy(model: nn.Module) -> None:
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
-            raise TraceError(
-                f"{name} has no shape yet, because its module is lazy: run the model once on a "
-                f"batch, then trace it"
-            )
+def _state_of(modules: Mapping[str, nn.Module], kind: str) -> dict[str, Tensor]:
+    """All parameters or buffers by name, each once: one walk, where PyTorch's own take two."""
+    found = {}
+    for path, module in modules.items():
+        for name, tensor in getattr(module, kind).items():
+            if tensor is not None:
+                found.setdefault(id(tensor), (f"{path}.{name}" if path else name, tensor))
+    return dict(found.values())
 
 
 def _to_meta(one: Any) -> Any:

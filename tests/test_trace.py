@@ -1,19 +1,21 @@
 """The trace against authorities: torchvision's metadata, real passes, gradients, PyTorch itself."""
 
 import copy
+from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab import arithmetic
 from cnnlab.models import MODELS, build
 from cnnlab.torchvision_compat import import_torchvision
-from cnnlab.trace import TraceError, trace
+from cnnlab.trace import RULES, TraceError, _Watched, trace
 
 import_torchvision()
 from torchvision import models as published  # noqa: E402  (only importable after the line above)
@@ -29,13 +31,17 @@ def on_meta(make, **options):
         return make(**options)
 
 
+def torchvisions(name):
+    try:
+        return on_meta(lambda: published.get_model(name))
+    except NotImplementedError:  # regnet computes its widths with tensors
+        return published.get_model(name)
+
+
 @pytest.mark.parametrize("name", AUTHORITIES)
 def test_params_and_macs_are_torchvisions_to_every_published_digit(name):
     weights = published.get_model_weights(name).DEFAULT
-    try:
-        model = on_meta(lambda: published.get_model(name))
-    except NotImplementedError:  # regnet computes its widths with tensors
-        model = published.get_model(name)
+    model = torchvisions(name)
     size = weights.transforms().crop_size[0]
     table = trace(model, (3, size, size))
     params = table.params
@@ -100,6 +106,34 @@ def test_kept_bytes_are_what_a_real_pass_keeps(name):
     per_image = (four - two) // 2
     fixed = two - 2 * per_image
     assert trace(model, shape, training=True).kept_bytes == per_image + fixed
+
+
+def kept_by_rules_and_by_autograd(model, shape, training=False):
+    """Bytes by type, as the first pass counts them by rules, and a second one with autograd.
+
+    The first is None where a rule is missing: then the table asks the second.
+    """
+    watched = _Watched(model, [shape], training)
+    recorder = watched.record_fast(RULES)
+    totals = (recorder.kept, watched.kept(recorder))
+    return [None if rows is None else dict(sum(rows.values(), Counter())) for rows in totals]
+
+
+QUICK = "alexnet vgg16 googlenet resnet18 resnet50 resnet152 densenet121 densenet201 mobilenet_v2"
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", [*MODELS, *(f"torchvision {name}" for name in AUTHORITIES)])
+def test_rules_and_autograd_keep_the_same_bytes(name, training):
+    if name.startswith("torchvision"):
+        name = name.split()[1]
+        size = 299 if name == "inception_v3" else 224
+        model, shape = torchvisions(name), (3, size, size)
+    else:
+        model, shape = ours(name)
+    rules, autograd = kept_by_rules_and_by_autograd(model, shape, training)
+    assert rules in (None, autograd)
+    assert rules or name not in QUICK.split(), "the second pass makes this one slow"
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -309,6 +343,68 @@ def test_random_networks(model, height, width, data):
         assert gradients_support(positive, shape, unit) == (None if nothing else box)
 
 
+activations = st.sampled_from(
+    [nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.LeakyReLU, nn.GELU, nn.Sigmoid]
+    + [nn.Tanh, nn.Identity, nn.BatchNorm2d, nn.Dropout, nn.LocalResponseNorm]
+)
+
+
+class Joined(nn.Module):
+    """Two branches of one map, joined in any of the ways that networks know."""
+
+    def __init__(self, how, first, second):
+        super().__init__()
+        self.how, self.first, self.second = how, first, second
+
+    def forward(self, x):
+        a, b = self.first(x), self.second(x)
+        if self.how == "cat":
+            return torch.cat([a, b], 1)[:, :4]
+        return {"add": a + b, "mul": a * b, "div": a / b, "self": a * a, "gate": a * 0.5}[self.how]
+
+
+@st.composite
+def random_trained_networks(draw):
+    """Whatever may keep something: activations in place or not, norms, dropout, frozen parts."""
+
+    def activation():
+        kind = draw(activations)
+        if kind is nn.BatchNorm2d or kind is nn.LocalResponseNorm:
+            return kind(4)
+        if kind is nn.Dropout:
+            return kind(draw(st.sampled_from([0.0, 0.5])), inplace=draw(st.booleans()))
+        in_place = "inplace" in kind.__init__.__code__.co_varnames and draw(st.booleans())
+        return kind(inplace=True) if in_place else kind()
+
+    def part():
+        kind = draw(st.sampled_from(["conv", "pool", "pair", "pair"]))
+        if kind == "conv":
+            return nn.Conv2d(4, 4, 3, padding=1, bias=draw(st.booleans()))
+        if kind == "pool":
+            return draw(st.sampled_from([nn.MaxPool2d, nn.AvgPool2d]))(3, 1, 1)
+        return nn.Sequential(nn.Conv2d(4, 4, 1), activation(), activation())
+
+    layers = []
+    for _ in range(draw(st.integers(1, 4))):
+        how = draw(st.sampled_from(["none", "cat", "add", "mul", "div", "self", "gate"]))
+        layers.append(part() if how == "none" else Joined(how, part(), part()))
+        layers.append(activation())
+    head = draw(st.sampled_from([1, 2]))
+    linear = nn.Linear(4 * head * head, 3, bias=draw(st.booleans()))
+    layers += [nn.AdaptiveAvgPool2d(head), nn.Flatten(), linear]
+    for layer in layers:
+        layer.requires_grad_(draw(st.integers(0, 3)) > 0)
+    return nn.Sequential(*layers)
+
+
+@settings(max_examples=150)
+@given(random_trained_networks(), st.booleans())
+def test_random_networks_keep_what_autograd_keeps(model, training):
+    rules, autograd = kept_by_rules_and_by_autograd(model, (4, 6, 5), training)
+    event("by rules" if rules is not None else "by autograd")
+    assert rules in (None, autograd)
+
+
 # ------------------------------------------------------------------- what learners write
 
 
@@ -450,6 +546,80 @@ def test_a_forward_that_needs_values_is_run_for_real_and_says_so():
     assert "run for real" in str(table)
 
 
+class Swish(torch.autograd.Function):
+    """Keeps its input only; autograd left alone would keep two buffers."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise NotImplementedError
+
+
+@torch.jit.script
+def scripted(x):
+    return torch.relu(x) + 1
+
+
+class Around(nn.Module):
+    """A convolution, and then what a function of a learner does with its map."""
+
+    def __init__(self, then):
+        super().__init__()
+        self.conv, self.tail, self.then = nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(2, 2, 1), then
+
+    def forward(self, x):
+        return self.tail(self.then(self.conv(x)))
+
+
+class Moody(nn.Module):
+    """A module of a learner's that has no parts and asks for the mode."""
+
+    def forward(self, x):
+        return x.sigmoid() if self.training else x
+
+
+def without_gradient(x):
+    with torch.no_grad():
+        return x.sigmoid()
+
+
+HARD_TO_COUNT = {
+    "a custom function": Swish.apply,
+    "no_grad": without_gradient,
+    "asks for its own gradient": lambda x: x.detach().requires_grad_().sigmoid() + x,
+    "detached": lambda x: x.detach().sigmoid() + x,
+    "checkpointed": lambda x: checkpoint(torch.sigmoid, x, use_reentrant=False),
+    "TorchScript": scripted,
+    "in place on a part": lambda x: (x[:, :1].sigmoid_(), x.sigmoid())[1],
+    "asks for the mode": Moody(),
+    "a map turned": lambda x: x.transpose(2, 3).sigmoid(),
+    "eval dropout": lambda x: F.dropout(x, 0.5, training=False).sigmoid(),
+    "eval batch norm": lambda x: F.batch_norm(x, torch.zeros(2), torch.ones(2)),
+    "weights computed": lambda x: F.conv2d(x, torch.ones(2, 2, 1, 1) * x.mean()),
+    "an operation without a rule": lambda x: torch.fft.fft(x).real,
+}
+
+
+@pytest.mark.parametrize("then", HARD_TO_COUNT.values(), ids=HARD_TO_COUNT)
+def test_kept_bytes_where_rules_could_be_wrong(then):
+    """To the byte what a real pass keeps; statistics of batch norm do not matter here."""
+    model = Around(then)
+    counted = trace(model, (2, 4, 4)).kept_bytes
+    for module in model.modules():  # as the table counts: parts train, the model itself does not
+        module.training = not module._modules
+    assert counted == kept_for_real(model, torch.rand(1, 2, 4, 4))
+
+
+def test_a_scripted_function_is_seen():
+    table = trace(Around(scripted), (2, 4, 4))
+    assert [row.op for row in table] == ["conv2d", "relu", "add", "conv2d"]
+    assert table[-1].receptive_field == (3, 3)
+
+
 class Fourier(nn.Module):
     def forward(self, x):
         return torch.fft.fft(x).real
@@ -518,6 +688,33 @@ def test_nothing_about_the_callers_model_changes(fails, training):
     assert not module._global_forward_hooks and not module._global_forward_pre_hooks
 
 
+class Remembers(nn.Module):
+    """Writes to itself in forward, as learners' and libraries' modules do."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+        self.weight = nn.Parameter(torch.ones(3))
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("total", torch.zeros(3))
+
+    def forward(self, x):
+        self.calls += 1
+        self.features = x * self.weight[:, None, None]
+        self.mean = 0.9 * self.mean + self.features.mean((0, 2, 3))
+        self.total.add_(1)
+        self.weight.data.mul_(2)
+        return self.features
+
+
+def test_what_forward_stores_is_put_back():
+    model = Remembers()
+    before = copy.deepcopy(state_of(model))
+    assert trace(model, (3, 4, 4)).kept_bytes > 0
+    assert same(before, state_of(model))
+    assert model.calls == 0 and not hasattr(model, "features")
+
+
 # ------------------------------------------------------------------- bad input
 
 
@@ -561,6 +758,12 @@ class WrongName(nn.Module):
             (1, 4, 4),
             "1 (Linear, linear) got (16,): it has 16 features where the weight expects 9; the "
             "model was built for another input size",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 8, 1), nn.BatchNorm2d(16)),
+            (1, 4, 4),
+            "1 (BatchNorm2d, batch_norm) got (8, 4, 4): it has 8 channels where the normalization "
+            "expects 16; build it for 8",
         ),
         (
             WrongName(),
