@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from cnnlab.recipes import RECIPES, Recipe
+
 if TYPE_CHECKING:
     import torch
 
@@ -40,6 +42,8 @@ class Refused(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 something is missing or failed, 2 bad input, 130 interrupted."""
     options = _parser().parse_args(argv)
+    if options.run is _train and options.model in RECIPES:  # its values become the defaults
+        options = _parser(options.model).parse_args(argv)
     try:
         return options.run(options)
     except Refused as error:
@@ -54,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(recipe: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cnnlab", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -68,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         "train", help="train a model on a data set", description=TRAIN,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    train.add_argument("model", help="for example resnet20; a wrong name lists all")
+    train.add_argument("model", help="for example resnet20; a wrong name lists all. Or a recipe, "
+                       "which sets the options below: " + ", ".join(RECIPES))
     _add(train, "what to learn from",
          data=("digits", "digits, fashion-mnist, cifar-10, or the path of a folder of images, with "
                "a slash in it"),
@@ -81,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
          batch_size=(64, "images per step"), optimizer=("sgd", "sgd or adam"),
          lr=(float, "highest learning rate; default: 0.1 for sgd, 0.001 for adam"),
          momentum=(0.9, "of sgd"), weight_decay=(0.0, "pull on the weights, for example 0.0005"),
-         schedule=("one-cycle", "one-cycle, cosine or constant: the learning rate over the run"),
+         schedule=("one-cycle", "one-cycle, cosine, steps or constant: the learning rate over "
+                   "the run"),
          warmup=(0.2, "share of the run in which the learning rate rises"),
          label_smoothing=(0.0, "share of the target spread over all classes"),
          clip=(float, "longest gradient allowed"),
@@ -97,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(train, "the run folder", out=(str, "where to keep the run; default: runs/MODEL-DATA"),
          resume=(False, "go on with the run in --out, where it was stopped or killed"),
          save_every=(int, "save every so many steps too, not only after every epoch"))
-    train.set_defaults(run=_train)
+    train.set_defaults(run=_train, **(RECIPES[recipe].train if recipe else {}))
 
     bench = commands.add_parser("bench", help="time this project beside its peers")
     bench.add_argument(
@@ -190,7 +196,9 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
         world().any(False)  # waits for all
     torch.manual_seed(options.seed)
     classes, channels = len(splits.train.classes), splits.train.shape[0]
-    model = build(options.model, num_classes=classes, in_channels=channels).to(device)
+    recipe = RECIPES.get(options.model, Recipe(options.model, {}, "the command line"))
+    model = build(recipe.model, num_classes=classes, in_channels=channels, **recipe.build)
+    model.to(device)
     train, val = train_val(
         splits, options.batch_size, seed=options.seed, device=device, augment=augment
     )

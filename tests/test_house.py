@@ -22,7 +22,7 @@ LINE_LENGTH = 100
 # Low to high: a module may import from lower floors only, and within its own folder.
 # A new file needs a floor; name/* stands for every file in that folder.
 FLOORS = (
-    ("torchvision_compat", "arithmetic", "look"),
+    ("torchvision_compat", "arithmetic", "look", "recipes"),
     ("layers", "checkpoint", "distributed", "bar"),
     ("state",),
     ("models/*",),
