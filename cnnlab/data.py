@@ -303,7 +303,7 @@ def two_marks(distance: int, count: int, seed: int, size: int = 32) -> Images:
 
 
 def stratified(images, parts: tuple[int, ...], seed: int) -> list:
-    """Split `Images` or `Files` into len(parts) sets of sizes in the ratio of `parts`, each class in that ratio too.
+    """Split `Images` or `Files` into len(parts) sets, sizes in the ratio of `parts`.
 
     Every part gets its share of every class to within sum(parts) images.
     """
@@ -360,8 +360,7 @@ def _published(
                 f"{name} cannot be read from {root} "
                 f"{'or downloaded' if download else '(download=False)'}: {error}. To put it there "
                 f"by hand, place {', '.join(file for file, _ in wanted)} in {place} (remove what "
-                f"is damaged there), or name "
-                "another folder in CNNLAB_DATA. load('digits') needs no download."
+                "is damaged there), or name another folder in CNNLAB_DATA. load('digits') needs no download."
             ) from error
         images = torch.as_tensor(part.data)
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)

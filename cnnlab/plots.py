@@ -194,8 +194,8 @@ def image_grid(images: object, *, title: str, alt: str, titles: Sequence[str] = 
 def sheet(images: object, *, alt: str, count: int = 30, title: str = "") -> Plot:
     """The first `count` images of a data set (`data.Images`) with the names of their classes."""
     names = [images.classes[label] for label in images.labels[:count].tolist()]
-    return image_grid(images.images[:count], title=title or f"{images.name}: {len(images):,} images",
-                      alt=alt, titles=names, low=0, high=1)
+    title = title or f"{images.name}: {len(images):,} images"
+    return image_grid(images.images[:count], title=title, alt=alt, titles=names, low=0, high=1)
 
 
 def heatmap(values: object, *, title: str, x_label: str, y_label: str, bar_label: str, alt: str,
