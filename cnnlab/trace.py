@@ -100,6 +100,12 @@ class _Watched:
         modules = dict(model.named_modules())
         self.modules = list(modules.values())
         self.places = {id(m): (path, type(m).__name__) for path, m in modules.items()}
+        for path, module in modules.items():
+            if isinstance(module, torch.jit.ScriptModule):
+                raise TraceError(
+                    f"{path or 'the model'} is TorchScript, which hides its operations: trace the "
+                    f"module that it was made from"
+                )
         self.params = _state_of(modules, "_parameters")
         self.buffers = _state_of(modules, "_buffers")
         for name, tensor in (*self.params.items(), *self.buffers.items()):
@@ -194,21 +200,22 @@ class _Watched:
     @contextmanager
     def _unharmed(self, leaves_train: bool) -> Iterator[None]:
         """Modes as asked for; all attributes and the random state are put back afterwards."""
-        saved = []
+        modes, saved = [(module, module.training) for module in self.modules], []
         for module in self.modules:
-            inner = module._parameters, module._buffers, module._modules
-            saved += [(state, dict(state)) for state in (*inner, module.__dict__)]
+            parts = module._parameters, module._buffers, module._modules, module.__dict__
+            saved += [(part, dict(part)) for part in parts]
         random_state = torch.get_rng_state()
         try:
-            for state, _ in saved[3::4]:
-                leaf = not state["_modules"]
-                state["training"] = self.training or (leaves_train and leaf)
+            for module, mode in modes:
+                wanted = self.training or (leaves_train and not module._modules)
+                if mode != wanted:  # PyTorch is slow to set an attribute of a module
+                    module.training = wanted
             yield
         finally:
-            for state, before in saved:  # also what forward stored: running sums, features
-                for name in state.keys() - before.keys():
-                    del state[name]
-                state.update(before)
+            for part, before in saved:  # also what forward stored: running sums, features
+                for name in part.keys() - before.keys():
+                    del part[name]
+                part.update(before)
             torch.set_rng_state(random_state)
 
     def explain(self, error: Exception) -> TraceError:
@@ -749,38 +756,15 @@ SHAPES: dict[str, Callable[[dict[str, Any]], Sequence[int] | None]] = {
 # new ones; None where only a pass with autograd knows.
 
 KEEPS_PROVED = ("2.13.",)  # the versions of PyTorch with which the tests compared these rules
-
-
 _ALIAS = object()  # nothing is kept, and the output is the input
 
 
-def _nothing(a, out, trains):
+def _nothing(*_):
     return ()
 
 
-def _output(a, out, trains):
-    return (out,)
-
-
-def _own_input(a, out, trains):
-    return (a["self"],)
-
-
-def _copy_of_input(a, out, trains):
-    return [(out.dtype, out.numel() * out.element_size())]
-
-
-def _conv_keeps(a, out, trains):
-    return a["input"], a["weight"]
-
-
-def _linear_keeps(a, out, trains):
-    x, weight = a["input"], a["weight"]
-    return [kept for kept, other in ((x, weight), (weight, x)) if _needs_grad(other)]
-
-
-def _mul_keeps(a, out, trains):
-    x, y = a["self"], a["other"]
+def _each_other(x, y):
+    """Factors: each is kept for the gradient of the other; a number is no tensor to keep."""
     if not isinstance(y, Tensor):
         return ()
     return [kept for kept, other in ((x, y), (y, x)) if _needs_grad(other)]
@@ -795,44 +779,41 @@ def _div_keeps(a, out, trains):
 
 def _norm_keeps(a, out, trains):
     x = a["input"]
-    if not (trains or a.get("train", a["training"])):
-        return x, a["running_mean"], a["running_var"]
-    return x, (x.dtype, 2 * x.shape[1] * x.element_size())
+    if trains or a.get("train", a["training"]):
+        return x, (x.dtype, 2 * x.shape[1] * x.element_size())
+    return x, a["running_mean"], a["running_var"]
 
 
 def _dropout_keeps(a, out, trains):
     if a["p"] == 0 or not (trains or a["train"]):
         return _ALIAS
-    if a["p"] == 1:
-        return None
+    return None if a["p"] == 1 else _new(a, out, trains)
+
+
+def _new(a, out, trains):
     return [(out.dtype, out.numel() * out.element_size())]
 
 
-def _max_pool_keeps(a, out, trains):
-    return a["self"], (torch.int64, 8 * out.numel())
-
-
-def _adaptive_keeps(a, out, trains):
-    return () if tuple(out.shape[2:]) == (1, 1) else (a["self"],)
-
-
 KEEPS: dict[str, Callable] = {
-    "conv1d": _conv_keeps,
-    "conv2d": _conv_keeps,
-    "conv3d": _conv_keeps,
-    "conv_transpose2d": _conv_keeps,
-    "linear": _linear_keeps,
-    "mul": _mul_keeps,
-    "pow": lambda a, out, trains: None if isinstance(a["exponent"], Tensor) else (a["self"],),
+    **dict.fromkeys(
+        ("conv1d", "conv2d", "conv3d", "conv_transpose2d"),
+        lambda a, *_: (a["input"], a["weight"]),
+    ),
+    "linear": lambda a, *_: _each_other(a["input"], a["weight"]),
+    "mul": lambda a, *_: _each_other(a["self"], a["other"]),
+    "pow": lambda a, *_: None if isinstance(a["exponent"], Tensor) else (a["self"],),
     "div": _div_keeps,
     "batch_norm": _norm_keeps,
     "dropout": _dropout_keeps,
-    "max_pool2d": _max_pool_keeps,
-    "adaptive_avg_pool2d": _adaptive_keeps,
-    **dict.fromkeys(("relu", "sigmoid", "tanh", "softmax", "log_softmax"), _output),
+    "max_pool2d": lambda a, out, _: (a["self"], (torch.int64, 8 * out.numel())),
+    # To one value per map PyTorch takes a plain mean, which keeps nothing.
+    "adaptive_avg_pool2d": lambda a, out, _: () if out.shape[2:] == (1, 1) else (a["self"],),
+    **dict.fromkeys(
+        ("relu", "sigmoid", "tanh", "softmax", "log_softmax"), lambda a, out, _: (out,)
+    ),
     **dict.fromkeys(
         "relu6 hardtanh silu gelu hardswish hardsigmoid leaky_relu avg_pool2d avg_pool3d".split(),
-        _own_input,
+        lambda a, *_: (a["self"],),
     ),
     **dict.fromkeys(
         "add cat mean sum flatten view reshape permute transpose squeeze unsqueeze slice select "
@@ -843,8 +824,9 @@ KEEPS: dict[str, Callable] = {
 KEEPS_IN_PLACE: dict[str, Callable] = {
     "add": _nothing,
     "dropout": _dropout_keeps,
-    **dict.fromkeys(("relu", "sigmoid", "tanh", "leaky_relu"), _output),
-    **dict.fromkeys(("relu6", "hardtanh", "silu", "hardswish", "hardsigmoid"), _copy_of_input),
+    **dict.fromkeys(("relu", "sigmoid", "tanh", "leaky_relu"), lambda a, out, _: (out,)),
+    # Of these PyTorch keeps what was there before: a copy.
+    **dict.fromkeys(("relu6", "hardtanh", "silu", "hardswish", "hardsigmoid"), _new),
 }
 
 # ---------------------------------------------------------------- where Python calls hot operations
@@ -853,27 +835,24 @@ META = torch.device("meta")
 _aten = torch.ops.aten
 
 # The function that a module or a learner calls -> operation, names of arguments in that order.
-SHORTCUTS: dict[Any, tuple[Any, tuple[str, ...]]] = {
+SHORTCUTS: dict[Any, tuple[Any, Sequence[str]]] = {
     torch.conv2d: (_aten.conv2d.default, ()),
     F.linear: (_aten.linear.default, ()),
     F.batch_norm: (
         _aten.batch_norm.default,
-        ("input", "running_mean", "running_var", "weight", "bias", "train", "momentum", "eps"),
+        "input running_mean running_var weight bias train momentum eps".split(),
     ),
     F.relu: (_aten.relu.default, ("self", "inplace")),
-    torch.relu: (_aten.relu.default, ()),
-    torch.relu_: (_aten.relu_.default, ()),
-    Tensor.relu: (_aten.relu.default, ()),
-    Tensor.relu_: (_aten.relu_.default, ()),
+    **dict.fromkeys((torch.relu, Tensor.relu), (_aten.relu.default, ())),
+    **dict.fromkeys((torch.relu_, Tensor.relu_), (_aten.relu_.default, ())),
     F.dropout: (_aten.dropout.default, ("input", "p", "train", "inplace")),
     F.max_pool2d: (
         _aten.max_pool2d.default,
-        tuple("self kernel_size stride padding dilation ceil_mode return_indices".split()),
+        "self kernel_size stride padding dilation ceil_mode return_indices".split(),
     ),
     F.avg_pool2d: (_aten.avg_pool2d.default, ()),
     torch.cat: (_aten.cat.default, ()),
-    torch.add: (_aten.add.Tensor, ()),
-    Tensor.add: (_aten.add.Tensor, ()),
+    **dict.fromkeys((torch.add, Tensor.add), (_aten.add.Tensor, ())),
     Tensor.add_: (_aten.add_.Tensor, ()),
 }
 IN_PLACE = {"relu": _aten.relu_.default, "dropout": _aten.dropout_.default}

@@ -776,6 +776,11 @@ class WrongName(nn.Module):
             "weight has no shape yet, because its module is lazy: run the model once on a batch, "
             "then trace it",
         ),
+        (
+            nn.Sequential(torch.jit.script(nn.ReLU())),
+            (1, 4, 4),
+            "0 is TorchScript, which hides its operations: trace the module that it was made from",
+        ),
         (nn.Flatten(), (1, 0, 4), "an input shape has positive sizes, got (1, 0, 4)"),
         (
             nn.Flatten(),
