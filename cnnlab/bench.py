@@ -127,7 +127,7 @@ def _peers() -> dict[str, tuple[Callable, bool]]:
             thop.profile(copy.deepcopy(model), inputs=(image,), verbose=False)
 
         found |= {"thop": (profile, False), "thop meta": (profile, True)}
-    with suppress(ImportError):  # it imports transformers (seen to work: 4.x with huggingface_hub < 1)
+    with suppress(ImportError):  # it needs transformers: 4.x was seen to work
         from calflops import calculate_flops
 
         def flops(model, image):
