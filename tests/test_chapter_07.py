@@ -38,7 +38,7 @@ CLAIMS = {
         "07-measure-table", "tanh, large 0.3     2e-01    4e+00    3e+05"),
     "initialization matters as much: ReLU with Xavier fades": (
         "07-measure-table", "ReLU, Xavier        2e-03    2e-06    2e-15"),
-    "zeros around the map take a share": ("07-border", "map 2 x 2: 0.44 of"),
+    "zeros around the map take a share": ("07-border", "2 x 2: 0.44 of"),
     "batch norm undoes the weights' size": (
         "07-norm", "same output after batch norm: True"),
     "sigmoid stays at chance without norm": (
