@@ -55,13 +55,7 @@ def constant(progress: float, warmup: float) -> float:
     return progress / warmup if progress < warmup else 1.0
 
 
-def step_decay(progress: float, warmup: float) -> float:
-    """Straight up, 1; a tenth from half of the run, a hundredth from three quarters (He 2016)."""
-    rise = progress / warmup if progress < warmup else 1.0
-    return rise * (1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01)
-
-
-SCHEDULES = {"one-cycle": one_cycle, "cosine": cosine, "constant": constant, "steps": step_decay}
+SCHEDULES = {"one-cycle": one_cycle, "cosine": cosine, "constant": constant}
 PEAKS = {"sgd": 0.1, "adam": 1e-3}  # default learning rate of each optimizer
 
 
@@ -107,8 +101,8 @@ def fit(
                      `BatchSource`
     optimizer        "sgd" (with Nesterov's `momentum`) or "adam" (weight decay decoupled: AdamW)
     lr               peak of the schedule; None: 0.1 for sgd, 0.001 for adam
-    schedule         "one-cycle", "cosine", "steps" or "constant", each after a `warmup` of that
-                     share of the run
+    schedule         "one-cycle", "cosine" or "constant", each after a `warmup` of that share of
+                     the run
     label_smoothing  share of the target that is spread over all classes, in training only
     clip             the longest gradient allowed; a longer one keeps its direction only
     ema              such as 0.99: validate, and end, with a moving average of the weights
@@ -225,19 +219,18 @@ def _learn(run: Run, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor,
     images, labels = _to_device(images, labels, run.device)
     run.shape = tuple(images.shape)
     size = world.sum(len(labels), run.device)
-    parts = min(options.accumulate, len(labels))
+    count = min(options.accumulate, len(labels))
     losses, right = [], []
     run.optimizer.zero_grad()
-    for part in range(parts):
-        x, y = images[part::parts], labels[part::parts]
+    for x, y in _parts(images, labels, count):
         # Gradients of all parts add up; only with the last do the processes exchange them.
-        alone = world.size > 1 and part < parts - 1
+        alone = world.size > 1 and len(losses) < count - 1
         with run.net.no_sync() if alone else nullcontext():
             with _autocast(run.device, options.precision):
                 logits = _logits(run.net, x, y, first=step == 0)
             run.classes = logits.shape[1]
             loss = F.cross_entropy(logits, y, label_smoothing=options.label_smoothing)
-            if parts * world.size > 1:
+            if count * world.size > 1:
                 loss = loss * len(y) / size
             # DistributedDataParallel takes the mean over processes, where the sum is needed.
             run.scaler.scale(loss * world.size if world.size > 1 else loss).backward()
@@ -251,6 +244,12 @@ def _learn(run: Run, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor,
     if run.average:
         run.average.update(step)
     return sum(losses[1:], losses[0]), sum(right[1:], right[0]), size
+
+
+def _parts(images: Tensor, labels: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
+    if count == 1:
+        return [(images, labels)]
+    return [(images[i::count], labels[i::count]) for i in range(count)]
 
 
 def _look(run: Run, pending: list[tuple[Tensor, Tensor, int]]) -> None:
