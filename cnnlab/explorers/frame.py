@@ -100,6 +100,7 @@ function render({ model, el }) {
   for (const line of [error, spoken]) line.setAttribute("aria-live", "polite");
   el.append(picture, error, spoken);
   let timer = 0;
+  let ahead = { pick: "", at: "", when: 0 };   // where the arrow keys are, maybe before the kernel
 
   // JupyterLab reads arrows, Enter and letters as its own commands (b: a new cell) unless the very
   // element in focus says otherwise.
@@ -133,6 +134,8 @@ function render({ model, el }) {
     if (!svg) return;
     if (held !== undefined) {
       const again = [...picture.querySelectorAll("[data-pick]")].find(p => p.dataset.pick === held);
+      const recent = ahead.pick === held && Date.now() - ahead.when < 1000;
+      if (again && recent) again.dataset.at = ahead.at;
       if (again) again.focus({ preventScroll: true });
     }
     // Read the new picture aloud once the keys rest, not at every step.
@@ -177,6 +180,7 @@ function render({ model, el }) {
     if (next[0] < 0 || next[0] >= +target.dataset.rows) return;
     if (next[1] < 0 || next[1] >= +target.dataset.cols) return;
     target.dataset.at = next.join(",");   // a held key moves on before the kernel has answered
+    ahead = { pick: target.dataset.pick, at: target.dataset.at, when: Date.now() };
     send([target.dataset.pick, ...next].join(","));
   });
 
