@@ -360,7 +360,8 @@ def _published(
                 f"{name} cannot be read from {root} "
                 f"{'or downloaded' if download else '(download=False)'}: {error}. To put it there "
                 f"by hand, place {', '.join(file for file, _ in wanted)} in {place} (remove what "
-                "is damaged there), or name another folder in CNNLAB_DATA. load('digits') needs no download."
+                "is damaged there), or name another folder in CNNLAB_DATA. load('digits') needs no "
+                "download."
             ) from error
         images = torch.as_tensor(part.data)
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
