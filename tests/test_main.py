@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,25 @@ def test_train_reports_and_leaves_a_run_folder(capsys):
     config = json.loads((folder / "config.json").read_text())
     assert (config["model"], config["crop"], config["lr"]) == ("lenet5", 1, 0.005)
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+# Seeds 0 to 9 gave vgg_small 99.2% to 100%; seeds 0 to 4, 6 and 7 gave resnet20 98.6% to 99.7%.
+RECIPE = ["--crop", "1", "--weight-decay", "0.0005", "--label-smoothing", "0.1"]
+
+
+@pytest.mark.parametrize("argv, floor", [
+    (["vgg_small", "--size", "16", "--epochs", "10", "--lr", "0.05"], 0.985),
+    (["resnet20", "--epochs", "20"], 0.98),
+])  # fmt: skip
+def test_the_digits_reach_their_accuracy_floor_in_a_minute(capsys, record_property, argv, floor):
+    began = time.process_time()
+    status, out, err = run(capsys, "train", *argv, *RECIPE)
+    seconds = time.process_time() - began
+    assert status == 0, err
+    accuracy = float(out.split("accuracy ")[1].split()[0])
+    record_property("note", f"{argv[0]} on digits: test accuracy {accuracy:.2%}, floor {floor:.1%}, "
+                            f"{seconds:.0f} CPU seconds")  # fmt: skip
+    assert accuracy >= floor and seconds < 60
 
 
 def test_an_interrupted_run_goes_on_to_the_numbers_of_a_whole_one(capsys, monkeypatch):
