@@ -76,6 +76,8 @@ CLAIMS = {
                            "signal has grown over 1000 times: True"),
     "2 to the 27 paths, half without one block": (
         "08-by-length-verdict", "134,217,728 paths, without one block 67,108,864"),
+    "a short path avoids most blocks": (
+        "08-by-length-verdict", "of the paths of 4 blocks 85% avoid a given block"),
     "the gradient is the sum over paths": (
         "08-by-length-verdict", "the gradient that backward() finds: True"),
     "short paths carry the gradient": (
