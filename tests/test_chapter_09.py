@@ -25,7 +25,7 @@ CLAIMS = {
     "fewest parameters, most kept memory": ("09-puzzle", "7,978,856 parameters  2.83 billion MACs "
                                                          " 130.7 MB kept"),
     "a third of ResNet-50's parameters, 1.5 times the memory": (
-        "09-puzzle", "0.31 times the parameters of resnet50 and keeps 1.52 times as much"),
+        "09-puzzle", "0.31 of the parameters, 1.52 of the memory"),
     "a sum hides its parts, a concatenation shows them": (
         "09-add", "two others added [7, 3]   concatenated [4, 2, 3, 1]"),
     "concatenation instead of addition": ("09-add", "give the 1x1 on the sum: True"),
@@ -56,10 +56,10 @@ CLAIMS = {
     "many receptive fields side by side": ("09-sees", "of layer 5: receptive field 11, by "
                                                       "gradient 11"),
     "in DenseNet-121 too": ("09-sees", "block 4: new channels see from 1111 to 2071 pixels"),
-    "memory at equal parameters": ("09-fair", "8.2 M parameters  1.32 G MACs   51.4 MB kept"),
-    "memory at equal MACs": ("09-fair", "17.8 M parameters  2.85 G MACs   72.9 MB kept"),
-    "memory at equal accuracy": ("09-accuracy", "densenet201 76.9%, resnet50 76.1%: 0.78 times the "
-                                                "parameters, 2.37 times the memory"),
+    "memory at equal parameters": ("09-fair", "resnet50, equal parameters     8.2 M  1.32 G   51.4 MB"),
+    "memory at equal MACs": ("09-fair", "resnet50, equal MACs          17.8 M  2.85 G   72.9 MB"),
+    "memory at equal accuracy": ("09-accuracy", "densenet201 76.9%, resnet50 76.1%: 0.78x parameters, "
+                                                "2.37x memory"),
     "the copies are quadratic": ("09-copies", "24 layers:  337.3 MB kept, the features themselves "
                                               "10.4 MB, 32.3 times"),
     "recomputed, the memory is linear": ("09-remedy", "87.1 MB at 24 layers, a straight line: "
@@ -82,17 +82,17 @@ CLAIMS = {
                                                             "mean: True"),
     "dense and residual are equally accurate": ("09-train-verdict", "within 0.05 of each other: "
                                                                     "True"),
-    "weights show what is read": ("09-reuse-verdict", "weight decay 0.03: weights and losses in "
-                                  "the same order (rank correlation above 0.6) before training: "
-                                  "False, after: True"),
-    "not without weight decay": ("09-reuse-verdict", "weight decay 0.0: weights and losses in the "
-                                 "same order (rank correlation above 0.6) before training: False, "
-                                 "after: False"),
-    "the newest features matter most": ("09-reuse-verdict", "over 4 times what losing another "
-                                                            "does: True"),
+    "weights show what is read": ("09-reuse-verdict", "weight decay 0.03, rank correlation of "
+                                  "weights and losses above 0.6:\n    before training False, "
+                                  "after training True"),
+    "not without weight decay": ("09-reuse-verdict", "weight decay 0.00, rank correlation of "
+                                 "weights and losses above 0.6:\n    before training False, "
+                                 "after training False"),
+    "the newest features matter most": ("09-reuse-verdict", "over 4 times what another costs: "
+                                                            "True"),
     "most may be lost": ("09-reuse-verdict", "at least 20 cost less than 0.1: True"),
-    "the classifier reads late features": ("09-reuse-verdict", "under a tenth of its largest "
-                                                               "weights: True"),
+    "the classifier reads late features": ("09-reuse-verdict", "under 0.1 of its largest: "
+                                                               "True"),
     "DenseNet and VGG did not win ILSVRC": ("09-myth-ilsvrc", "DenseNet among them: False   VGG: "
                                                               "False"),
 }
@@ -105,7 +105,7 @@ def cells():
 
 def test_links_lead_to_headings(cells):
     prose = "\n".join(cell.source for cell in cells.values() if cell.cell_type == "markdown")
-    headings = {line.lstrip("# ").replace(" ", "-").replace('"', "%22")
+    headings = {line.lstrip("# ").replace(" ", "-")
                 for line in prose.splitlines() if line.startswith("#")}
     links = set(re.findall(r"\]\(#([^)]*)\)", prose))
     assert links and links <= headings
