@@ -70,7 +70,8 @@ CLAIMS = {
     "the averaging head does not": ("05-shuffle", "averaged: same logits (to 1e-3): True"),
     "every plan sees the whole image, MACs differ tenfold":
         ("05-which", "(1, 2, 3)         20,106,314      1.70    0.51           180"),
-    "leave out the late poolings": ("05-which", "(3, 4, 5)         20,106,314      9.71    5.10            72"),
+    "leave out the late poolings":
+        ("05-which", "(3, 4, 5)         20,106,314      9.71    5.10            72"),
     "vgg_small has two bills, too": ("05-small", "436,202 parameters, 34% of them in the head"),
     "vgg_small learns": ("05-small-verdict", "test accuracy above 0.93: True"),
     "from 23 images on": ("05-reveal", "1,660,290,528 bytes for the parameters, 73,355,264 for"),
