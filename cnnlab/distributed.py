@@ -95,7 +95,7 @@ def together(device: str | None = None) -> Iterator[torch.device]:
 
 def peer_lost(error: Exception) -> bool:
     """Whether it says that another process is gone: nccl has a class for it, gloo only words."""
-    return isinstance(error, dist.DistError) or "gloo" in str(error)
+    return world().size > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error))
 
 
 def parallel(model: nn.Module, device: torch.device) -> nn.Module:

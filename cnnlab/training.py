@@ -220,6 +220,11 @@ def _learn(run: Run, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor,
     run.shape = tuple(images.shape)
     size = world.sum(len(labels), run.device)
     count = min(options.accumulate, len(labels))
+    if not count:
+        raise TrainingError(
+            f"step {step + 1} has no image for process {world.rank} of {world.size}. Every batch, "
+            "the epoch's last too, needs one for each: take another batch size, or drop_last."
+        )
     losses, right = [], []
     run.optimizer.zero_grad()
     for x, y in _parts(images, labels, count):

@@ -45,11 +45,11 @@ class Double:
         return ((x.double(), y) for x, y in self.batches.at(epoch, **share))
 
 
-def data():
+def data(size=20):
     """Training batches of 20, the last of 13, so that two shares differ; validation of 7 and 1."""
     pixels = torch.randn(61, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     images = Images(pixels, torch.arange(61) % 10, tuple("0123456789"))
-    return Double(Batches(images[:53], 20, shuffle=True)), Double(Batches(images[53:], 7))
+    return Double(Batches(images[:53], size, shuffle=True)), Double(Batches(images[53:], 7))
 
 
 def outcome(norm, **options):
@@ -194,12 +194,10 @@ def test_ctrl_c_in_one_process_stops_all_at_the_same_step_and_they_go_on(tmp_pat
                 assert process.returncode == 0, err
         first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
         assert first == second
-        if turn == 0:
-            # 3 steps an epoch: asked in epoch 2, found when they look, after 20 steps
-            assert first["stopped"] == "interrupted in epoch 7, after 20 of 30 steps"
-    train, val = data()
-    model = net(False)
-    history = fit(model, train, val, epochs=10, lr=0.05, progress=False)
+        if turn == 0:  # asked after 18 steps, found when they look
+            assert first["stopped"] == "interrupted in epoch 2, after 20 of 54 steps"
+    train, val = data(3)
+    history = fit(net(False), train, val, epochs=3, lr=0.05, progress=False)
     assert first["stopped"] is None and first["losses"] == pytest.approx(history.losses, rel=1e-12)
 
 
@@ -209,8 +207,8 @@ def interrupted(folder):
             os.kill(os.getpid(), signal.SIGINT)
 
     with together("cpu"):
-        train, val = data()
-        history = fit(net(False), Signalling(train.batches, act), val, epochs=10, lr=0.05,
+        train, val = data(3)
+        history = fit(net(False), Signalling(train.batches, act), val, epochs=3, lr=0.05,
                       progress=False, checkpoint=Path(folder, "run.pt"))  # fmt: skip
         result = {"stopped": history.stopped, "losses": history.losses}
         Path(folder, f"{world().rank}.json").write_text(json.dumps(result))

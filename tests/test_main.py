@@ -121,8 +121,8 @@ def test_the_digits_reach_their_accuracy_floor_in_a_minute(capsys, record_proper
     seconds = time.process_time() - began
     assert status == 0, err
     accuracy = float(out.split("accuracy ")[1].split()[0])
-    record_property("note", f"{argv[0]} on digits: test accuracy {accuracy:.2%}, floor {floor:.1%}, "
-                            f"{seconds:.0f} CPU seconds")  # fmt: skip
+    record_property("note", f"{argv[0]} on digits: test accuracy {accuracy:.2%}, floor "
+                            f"{floor:.1%}, {seconds:.0f} CPU seconds")  # fmt: skip
     assert accuracy >= floor and seconds < 60
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from cnnlab import bar, training
 from cnnlab.batches import Batches, evaluation, train_val
 from cnnlab.data import Images, load, two_marks
+from cnnlab.models import build
 from cnnlab.arithmetic import bytes_text
 from cnnlab.trace import trace
 from cnnlab.training import History, TrainingError, evaluate, fit, learning_rate
@@ -224,8 +225,7 @@ def test_schedules_rise_to_the_peak_and_stay_in_bounds(schedule, warmup):
     assert top == pytest.approx(warmup * 1000, abs=1)
     assert rates[:top] == sorted(rates[:top])
     assert rates[top:] == sorted(rates[top:], reverse=True)
-    ends = {"constant": (2.0, 2.0), "steps": (0.02, 0.02)}.get(schedule, (0, 0.01))
-    assert ends[0] <= rates[-1] <= ends[1]
+    assert (rates[-1] < 0.01) == (schedule != "constant")
 
 
 def test_the_schedule_reaches_the_optimizer():
@@ -386,6 +386,17 @@ def test_empty_validation_and_one_shot_loaders_are_named():
         quick(net(), tiny(), [])
     with pytest.raises(TrainingError, match="epoch 2 had 0 batches where len.train. is 3"):
         quick(net(), OneShot(tiny()), tiny(), epochs=2)
+
+
+def test_an_empty_batch_is_named():
+    with pytest.raises(TrainingError, match="step 4 has no image for process 0 of 1"):
+        quick(net(), [*tiny(), (torch.zeros(0, 1, 8, 8), torch.zeros(0).long())])
+
+
+def test_gray_images_for_a_color_model_of_the_course_are_named():
+    model = build("resnet20", in_channels=3)
+    with pytest.raises(TrainingError, match="images have 1 channels, the model's first conv"):
+        quick(model, tiny())
 
 
 def test_a_model_that_returns_no_logits_is_named():
