@@ -20,6 +20,7 @@ from cnnlab.look import (INK, INPUT, KERNEL, LARGE, MUTED, OUTPUT, SERIES, SMALL
 from cnnlab.table import Layer, LayerTable
 
 MOST_BOXES = 60
+LINE = 620  # pixels: a page of 800, whose pictures JupyterLab does not scale down
 _GAP_X, _GAP_Y, _LINE = 24, 30, 18
 _TOP = 4 * SPACE + LARGE  # below the title
 _NORMS = {"batch_norm": "batch norm", "layer_norm": "layer norm", "group_norm": "group norm"}
@@ -71,7 +72,7 @@ class _Box:
 
 
 def diagram(table: LayerTable, *, title: str, alt: str, depth: int | None = None,
-            width: float = WIDTH) -> Drawing:
+            width: float = LINE) -> Drawing:
     """Boxes, output shapes (channels x height x width) and branches of a traced module.
 
     table: of any module, not folded
