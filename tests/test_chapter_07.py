@@ -59,7 +59,8 @@ CLAIMS = {
         "07-puzzle-verdict", "training loss, every plain-56 above 1.2: True"),
     "with batch norm the gradients do not vanish": (
         "07-suspect", "plain-56                   1e+2    1e-2           1e+4"),
-    "without norm at 56 layers they do": ("07-suspect", "plain-56, no norm          1e-7    1e-8           1e+0"),
+    "without norm at 56 layers they do": (
+        "07-suspect", "plain-56, no norm          1e-7    1e-8           1e+0"),
     "during training: exploded first, then still": (
         "07-during-verdict", "gradient over 100 times the layer: True"),
     "during training plain-20's first layer keeps its share": (
@@ -69,6 +70,7 @@ CLAIMS = {
     "while plain-20 learns": ("07-equal-verdict", "equal steps, every plain-20 below 0.7: True"),
     "a 56-layer net can copy the 20-layer one": (
         "07-copy-verdict", "training loss as plain-20's, to 1e-4: True"),
+    "36 layers of it are identities": ("07-copy", "55 convolutions, of which 36 only copy"),
     "so it is an optimization failure": (
         "07-copy-verdict", "below that of the trained plain-56 by more than 0.5: True"),
     "plain-20's gradient holds up to a thousandth": (
@@ -181,7 +183,7 @@ def test_flow_is_what_modules_and_autograd_give(depth, activation, init, norm, s
 
 
 def test_sizes_follow_the_arithmetic():
-    """Without activation Xavier keeps the mean square: fan-in and fan-out are equal from layer 2."""
+    """Without activation Xavier keeps the mean square: from layer 2 fan-in equals fan-out."""
     sizes = flow(20, "none", "Xavier").sizes
     assert all(0.5 < size / sizes[0] < 2 for size in sizes)
     gain = (flow(20, "none", "He").sizes[-1] / flow(20, "none", "He").sizes[1]) ** (1 / 17)

@@ -185,7 +185,8 @@ def short(value: float) -> str:
 
 def _built(depth: int, activation: str, init: str, norm: bool, skip: bool) -> str:
     name = "no activation" if activation == "none" else activation
-    parts = [f"{depth} layers", name, init if init[0].isupper() else f"{init.split(',')[0]} weights"]
+    weights = init if init[0].isupper() else f"{init.split(',')[0]} weights"
+    parts = [f"{depth} layers", name, weights]
     return ", ".join(parts + ["batch norm"] * norm + ["skips"] * skip)
 
 
