@@ -225,7 +225,8 @@ def test_schedules_rise_to_the_peak_and_stay_in_bounds(schedule, warmup):
     assert top == pytest.approx(warmup * 1000, abs=1)
     assert rates[:top] == sorted(rates[:top])
     assert rates[top:] == sorted(rates[top:], reverse=True)
-    assert (rates[-1] < 0.01) == (schedule != "constant")
+    ends = {"constant": (2.0, 2.0), "steps": (0.02, 0.02)}.get(schedule, (0, 0.01))
+    assert ends[0] <= rates[-1] <= ends[1]
 
 
 def test_the_schedule_reaches_the_optimizer():
