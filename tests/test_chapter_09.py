@@ -56,10 +56,11 @@ CLAIMS = {
     "many receptive fields side by side": ("09-sees", "of layer 5: receptive field 11, by "
                                                       "gradient 11"),
     "in DenseNet-121 too": ("09-sees", "block 4: new channels see from 1111 to 2071 pixels"),
-    "memory at equal parameters": ("09-fair", "resnet50, equal parameters     8.2 M  1.32 G   51.4 MB"),
+    "memory at equal parameters": ("09-fair", "resnet50, equal parameters     8.2 M  1.32 G   "
+                                              "51.4 MB"),
     "memory at equal MACs": ("09-fair", "resnet50, equal MACs          17.8 M  2.85 G   72.9 MB"),
-    "memory at equal accuracy": ("09-accuracy", "densenet201 76.9%, resnet50 76.1%: 0.78x parameters, "
-                                                "2.37x memory"),
+    "memory at equal accuracy": ("09-accuracy", "densenet201 76.9%, resnet50 76.1%: 0.78x "
+                                                "parameters, 2.37x memory"),
     "the copies are quadratic": ("09-copies", "24 layers:  337.3 MB kept, the features themselves "
                                               "10.4 MB, 32.3 times"),
     "recomputed, the memory is linear": ("09-remedy", "87.1 MB at 24 layers, a straight line: "
