@@ -127,12 +127,13 @@ def _chain(svg: Svg, y: float, blocks: int, cut: set[int], skips: bool) -> None:
             alive = alive and skips
         fill = "#ffffff" if gone else mix(INPUT, "#ffffff", 0 if alive else 0.75)
         words = f"block {block}, " + ("deleted" if gone else "in place")
-        svg.rect(middle - side / 2, y - high / 2, side, high, fill,
-                 HIGHLIGHT if gone else INPUT, 1.5, 3, "4 3" if gone else "",
-                 pick=f"{'residual' if skips else 'plain'} {block}", label=words)
+        box = middle - side / 2, y - high / 2, side, high
+        svg.rect(*box, fill, HIGHLIGHT if gone else INPUT, 1.5, 3, "4 3" if gone else "")
         if side >= 17 or block in (1, blocks) or block % 5 == 0:
             svg.text(middle, y + 4, block, SMALL if side >= 17 else 9,
                      HIGHLIGHT if gone else text_on(fill), "middle")
+        svg.rect(*box, "transparent", pick=f"{'residual' if skips else 'plain'} {block}",
+                 label=words)                      # above the number, which takes no clicks
     svg.text(_RIGHT + 10, y + 4, "output", SMALL, MUTED)
 
 
