@@ -37,9 +37,9 @@ CLAIMS = {
     "12.2 MB are indices": ("05-kept", "torch.int64    12,242,944 bytes = 12.2 MB"),
     "the trace and the real pass agree": ("05-kept", "the trace says the same: True"),
     "one table": ("05-build", "C 3-3      3-3      3-3-1    3-3-1    3-3-1"),
-    "the function makes the course's layers": ("05-equal", "batch norm False: same number of "
+    "the function makes the course's layers": ("05-equal", "batch norm False: same "
                                                "parameters in 5 of 5 networks, same output in 5"),
-    "and with batch norm": ("05-equal", "batch norm True: same number of parameters in 5"),
+    "and with batch norm": ("05-equal", "batch norm True: same parameters in 5"),
     "VGG-11: 132,863,336": ("05-counts", "A       11  132,863,336"),
     "VGG-13: 133,047,848": ("05-counts", "B       13  133,047,848"),
     "VGG-16: 138,357,544": ("05-counts", "D       16  138,357,544"),
@@ -65,9 +65,9 @@ CLAIMS = {
     "no difference in accuracy": ("05-arms-verdict", "mean within 0.04 of that: True"),
     "three poolings learn faster": ("05-arms-verdict", "in epoch 3 below half of it: True"),
     "averaging is worst": ("05-arms-verdict", "mean at least 0.1 below both: True"),
-    "the reading head needs places": ("05-shuffle", "read: same logits (to 1e-3): False; "
+    "the reading head needs places": ("05-shuffle", "read: same logits: False; "
                                       "accuracy falls by over 0.3: True"),
-    "the averaging head does not": ("05-shuffle", "averaged: same logits (to 1e-3): True"),
+    "the averaging head does not": ("05-shuffle", "averaged: same logits: True"),
     "every plan sees the whole image, MACs differ tenfold":
         ("05-which", "(1, 2, 3)         20,106,314      1.70    0.51           180"),
     "leave out the late poolings":

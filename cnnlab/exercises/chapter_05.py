@@ -24,6 +24,10 @@ def _no_momentum(memory, params, kept):
     return max((memory - 8 * params) // kept, 0)
 
 
+def _no_fixed_bill(memory, params, kept):
+    return memory // kept
+
+
 def _fixed_for_each_image(memory, params, kept):
     return memory // (12 * params + kept)
 
@@ -147,6 +151,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(_weights_only, "The weights are only a third of the fixed bill: their "
                                    "gradients and the momentum are as large."),
+            Mistake(_no_fixed_bill, "You spent all the memory on images. The weights, their "
+                                    "gradients and the momentum have to fit in as well."),
             Mistake(_no_momentum, "SGD with momentum keeps a third number per parameter, beside "
                                   "the weight and its gradient."),
             Mistake(_fixed_for_each_image, "You pay for the weights once per image. They are paid "
@@ -192,6 +198,8 @@ exercises = Exercises(
                     "Memory fits, but not the parameters: they sit late. Narrow the last stages."),
         ),
         hints=("Which poolings may stay, if the last map shall be 4 x 4?",
+               "Memory and MACs are spent early, parameters late. Which widths does each limit "
+               "hold down?",
                "poolings=(1, 2, 3). An eighth of VGG's widths is a good start: (8, 16, 32, 64, "
                "64)."),
         note="Memory and MACs are decided by the first stages, parameters by the last ones. Each "
