@@ -201,18 +201,6 @@ def _observe_mixing(answer):
 
 exercises = Exercises(
     Exercise(
-        "inputs_seen", "Input channels of one kernel in conv2", "recall", 2, 48,
-        mistakes=(
-            Mistake(96, "That is all of them. With groups=2 a kernel reads only the channels of "
-                        "its own tower."),
-            Mistake(128, "128 is how many kernels each tower has. Asked for: how many input "
-                         "channels one of them reads."),
-            Mistake(5, "That is the kernel's side. Asked for: the channels it reads."),
-        ),
-        hints=("96 channels come in, and groups=2.", "inputs / groups"),
-        note="A kernel of a grouped convolution has inputs / groups channels: 48 x 5 x 5 here.",
-        working="96 // 2"),
-    Exercise(
         "fc6", "Weights of fc6 for larger images", "compute", 5, 51_380_224,
         mistakes=(
             Mistake(37_748_736, "That is the 6 x 6 map that 224 x 224 gives. Follow 256 through "
