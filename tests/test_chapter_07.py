@@ -44,14 +44,11 @@ CLAIMS = {
     "sigmoid stays at chance without norm": (
         "07-train-verdict", "sigmoid guesses (0.1 +- 0.1), every seed: True"),
     "ReLU learns without norm": (
-        "07-train-verdict", "ReLU                  every seed above 0.5: 8 layers True, 20 layers "
-                            "True"),
+        "07-train-verdict", "ReLU                 every seed above 0.5: True"),
     "tanh learns with the right weights": (
-        "07-train-verdict", "tanh                  every seed above 0.5: 8 layers True, 20 layers "
-                            "True"),
+        "07-train-verdict", "tanh                 every seed above 0.5: True"),
     "batch norm cures the sigmoid": (
-        "07-train-verdict", "sigmoid + batch norm  every seed above 0.5: 8 layers True, 20 layers "
-                            "True"),
+        "07-train-verdict", "sigmoid, batch norm  every seed above 0.5: True"),
     "56 layers do worse than 20 on training data": (
         "07-puzzle-verdict", "worse than the worst plain-20, training images: True"),
     "and on other data": ("07-puzzle-verdict", "the same on validation images: True"),
@@ -102,18 +99,14 @@ def test_the_predicted_gradient_grows(cells):
 
 def test_levels():
     levels = [exercise.level for exercise in chapter_07.exercises]
-    assert levels == ["recall", "compute", "implement", "spot the bug", "spot the bug", "design"]
+    assert levels == ["recall", "compute", "implement", "spot the bug", "design"]
 
 
-@pytest.mark.parametrize("cell, name, original, words", [
-    ("07-ex-nothing", "nothing_happens", "prepare", "`clone` makes a new tensor"),
-    ("07-ex-gone", "all_gone", "report", "cleared by zero_grad *before*"),
-])
-def test_the_bug_in_the_notebook_is_the_diagnosed_one(cells, cell, name, original, words):
-    space = {"nn": nn, "F": F}
-    exec(cells[cell].source.split("repaired")[0], space)
-    verdict = getattr(chapter_07.exercises, name).check(space[original])
-    assert verdict.status == "wrong" and words in verdict.message
+def test_the_bug_in_the_notebook_is_the_diagnosed_one(cells):
+    space = {"F": F}
+    exec(cells["07-ex-gone"].source.split("repaired")[0], space)
+    verdict = chapter_07.exercises.all_gone.check(space["report"])
+    assert verdict.status == "wrong" and "cleared by zero_grad *before*" in verdict.message
 
 
 @pytest.mark.parametrize("answer", [("tanh", "He", False), ("sigmoid", "He", True),

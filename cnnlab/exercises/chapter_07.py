@@ -30,6 +30,10 @@ def _mixes_all_channels(channels):
     return _filled(channels, lambda weight: weight[:, :, 1, 1].fill_(1))
 
 
+def _all_ones(channels):
+    return _filled(channels, lambda weight: weight.fill_(1))
+
+
 def _blurs(channels):
     return _filled(channels, lambda weight: [weight[c, c].fill_(1 / 9) for c in range(channels)])
 
@@ -73,62 +77,6 @@ def _called(function, *arguments):
         raise ValueError(f"the function gives a {type(model).__name__}, expected an nn.Module: is "
                          "the `return` missing?")
     return model
-
-
-# -- nothing_happens: initialization of a copy
-
-def prepare(model):
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight)    # the weight itself, in place
-            nn.init.zeros_(layer.bias)
-    return model
-
-
-def _of_a_copy(model):
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d):
-            weight, bias = layer.weight.detach().clone(), layer.bias
-            nn.init.kaiming_normal_(weight)
-            nn.init.zeros_(bias)
-    return model
-
-
-def _prepared_with(model, fill, kinds=(nn.Conv2d,)):
-    for layer in model.modules():
-        if isinstance(layer, kinds):
-            fill(layer.weight)
-            nn.init.zeros_(layer.bias)
-    return model
-
-
-def _of_all_layers(model):
-    return _prepared_with(model, nn.init.kaiming_normal_, (nn.Conv2d, nn.Linear))
-
-
-def _xavier(model):
-    return _prepared_with(model, nn.init.xavier_normal_)
-
-
-def _zero(model):
-    return _prepared_with(model, nn.init.zeros_)
-
-
-def _observe_prepare(function):
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Conv2d(32, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU(),
-                              nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-        linear = model[6].weight.detach().clone()
-        model = _called(function, model)
-    convolutions = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
-    if len(convolutions) != 2:
-        raise ValueError("return the model that was given, with its two convolutions")
-    return {"spread of the first convolution's weights, as a multiple of He's":
-                round(convolutions[0].weight.std().item() / (2 / (9 * 32)) ** 0.5, 1),
-            "the convolutions' biases are zero":
-                all(not layer.bias.detach().any() for layer in convolutions),
-            "the linear layer is as it was": torch.equal(linear, model[6].weight.detach())}
 
 
 # -- all_gone: gradients read after they were cleared
@@ -244,6 +192,8 @@ exercises = Exercises(
             Mistake(_mixes_all_channels, "The middle is right, but every output channel adds up "
                                          "all inputs. Each kernel needs its 1 for its own channel "
                                          "only: weight[c, c, 1, 1]."),
+            Mistake(_all_ones, "With ones everywhere each output adds nine pixels of all channels. "
+                               "A copy reads one tap only: the middle one of its own channel."),
             Mistake(_blurs, "Each channel stays by itself, but a kernel of 1/9 everywhere blurs. "
                             "To copy, one tap must be 1 and the others 0."),
             Mistake(_all_zero, "A kernel of zeros passes nothing. (In a residual block it would be "
@@ -257,27 +207,8 @@ exercises = Exercises(
         hints=("Start from zeros. Which single tap reads the pixel itself?",
                "Output channel c must read input channel c only: weight[c, c, 1, 1] = 1.",
                "nn.init.dirac_(conv.weight) does this."),
-        note="Two dimensions of zeros and a 1 in the middle of channel c's own kernel: the "
-             "identity. What comes from a ReLU passes the next ReLU unchanged."),
-    Exercise(
-        "nothing_happens", "An initialization without effect", "spot the bug", 6, prepare,
-        observe=_observe_prepare,
-        mistakes=(
-            Mistake(_of_a_copy, "The layers still have the weights they were born with: `clone` "
-                                "makes a new tensor, and that one is initialized and thrown away. "
-                                "Hand over layer.weight itself."),
-            Mistake(_of_all_layers, "The convolutions are right now, but the linear layer was to "
-                                    "be left alone."),
-            Mistake(_xavier, "The layers are reached now, but with Xavier's spread. After it comes "
-                             "a ReLU: He's was asked for."),
-            Mistake(_zero, "With all weights zero every unit does the same, and the gradient of "
-                           "the layer before is zero, too: such a network cannot learn."),
-        ),
-        hints=("Print layer.weight.std() before and after the call.",
-               "What does clone() return: the layer's tensor, or another one?",
-               "nn.init works in place: nn.init.kaiming_normal_(layer.weight)."),
-        note="nn.init changes the tensor it is given. Give it the parameter itself, and look "
-             "afterwards whether something changed."),
+        note="Zeros everywhere, and a 1 in the middle of channel c's own kernel: the identity. "
+             "What comes from a ReLU passes the next ReLU unchanged."),
     Exercise(
         "all_gone", "A report in which every gradient has vanished", "spot the bug", 6, report,
         observe=_observe_report,
@@ -305,7 +236,7 @@ exercises = Exercises(
             Mistake(("sigmoid", "Xavier", False), "Both are lost: the gradient goes, and by the "
                                                   "last layer all images look the same."),
         ),
-        hints=("Try the eight combinations of activation and norm in the explorer at 56 layers.",
+        hints=("Try the six combinations of activation and norm in the explorer at 56 layers.",
                "Which activation bounds the signal and has a slope near 1 around zero?",
                "With batch norm even the sigmoid comes into question."),
         note="Several answers fit, among them tanh with He's weights, and sigmoid with batch "
