@@ -20,7 +20,9 @@ class DenseLayer(nn.Module):
 
     Norm, ReLU and convolution, in this order; with `bottleneck` (DenseNet-B) a 1x1 to 4 * growth
     channels before the 3x3. `recompute` forgets the concatenation and what follows it, up to the
-    first convolution, and computes them again in the backward pass (arXiv:1707.06990).
+    first convolution, and computes them again in the backward pass (arXiv:1707.06990). Gradients
+    stay the same, but norm1 then sees each batch twice: a training step moves its running
+    statistics two times, which evaluation notices.
     """
 
     def __init__(
@@ -104,7 +106,8 @@ class DenseNet(nn.Module):
     stem         "7x7" with stride 2 and a max pooling, or "3x3" for small images
     bottleneck   the B of DenseNet-BC; see `DenseLayer`
     compression  the C: a transition keeps this share of the channels
-    recompute    memory against time; see `DenseLayer`
+    recompute    memory against time, and batch norm's running statistics move twice per training
+                 step; see `DenseLayer`
     """
 
     def __init__(
