@@ -22,11 +22,11 @@ START = {"blocks": 9, "gain": 0.6, "deleted": (5,)}
 # Every claim of the chapter: the cell that shows it, and what that cell's output must say.
 CLAIMS = {
     "a block out of plain-20 breaks it": (
-        "08-puzzle-verdict", "plain-20  67,906 parameters; whole above 0.85: True; cut above 0.75: "
-                             "False, below 0.5: True"),
+        "08-puzzle-verdict", "plain-20  67,906 parameters; share right, whole, above 0.85: True; "
+                             "cut above 0.75: False, below 0.5: True"),
     "a block out of ResNet-20 does not": (
-        "08-puzzle-verdict", "ResNet-20 67,906 parameters; whole above 0.85: True; cut above 0.75: "
-                             "True"),
+        "08-puzzle-verdict", "ResNet-20 67,906 parameters; share right, whole, above 0.85: True; "
+                             "cut above 0.75: True"),
     "a plain block must learn to pass its input on": ("08-hand", "8 ones and 568 zeros"),
     "a residual block passes it on with a zero branch": (
         "08-hand", "residual: 8 zeros in all, passes x on: True"),
@@ -84,11 +84,12 @@ CLAIMS = {
     "delete one block of a ResNet: little happens": (
         "08-delete-verdict", "ResNet-56 loses less than 0.03 without its median block: True"),
     "delete one of plain-20": (
-        "08-delete-verdict", "plain-20           7  True        False         True"),
+        "08-delete-verdict", "plain-20           7                         True       False"),
     "delete one of VGG": (
-        "08-delete-verdict", "VGG, 10 layers     6  True        False         True"),
+        "08-delete-verdict", "VGG, 10 layers     6                         True       False"),
     "no ensemble of independent networks": (
-        "08-delete-verdict", "ResNet-56         25  False       True          True"),
+        "08-delete-verdict", "ResNet-56         25                        False        True"
+                             "                      True"),
     "loss surface: a bowl": ("08-surface", "ResNet-56: the center is the lowest point: True"),
     "loss surface: a plateau": ("08-surface", "plain-56: no point below 1.5, none above 4: True"),
     "stored statistics make mountains": (
@@ -101,8 +102,8 @@ CLAIMS = {
     "at 56 layers they only cost time": (
         "08-deep", "ResNet-56: zero-init above 1.5 times the first paper's block: True"),
     "a skip costs no parameter, no MAC, nothing kept": (
-        "08-myth-cost", "plain    73,984 parameters, 231,211,008 MACs, 4,015,104 bytes kept"),
-    "but x stays alive": ("08-myth-cost", "4,015,104 bytes kept, 2,408,448 alive"),
+        "08-build-check", "plain    73,984 parameters, 231,211,008 MACs, 4,015,104 bytes kept"),
+    "but x stays alive": ("08-build-check", "4,015,104 bytes kept, 2,408,448 alive"),
 }
 
 

@@ -261,8 +261,9 @@ exercises = Exercises(
         mistakes=(
             Mistake(_InPlace, "Still there: the in-place ReLU writes into x, and x is what the "
                               "last line adds. Copying x after the ReLU comes too late."),
-            Mistake(_AddInPlace, "The ReLU is mended, but `x += ...` writes into the tensor that "
-                                 "the caller handed in. Return x + y."),
+            Mistake(_AddInPlace, "The shortcut is whole, but something still writes into the "
+                                 "tensor that the caller handed in: an in-place ReLU on x, or "
+                                 "`x += ...`. Whoever uses it next gets other values."),
             Mistake(_ReluDropped, "The shortcut is whole, but the branch has lost its first "
                                   "ReLU. Keep it, not in place."),
         ),
@@ -276,7 +277,7 @@ exercises = Exercises(
         [(14, 8), (8, 32), (2, 64)], observe=_observe_budget,
         mistakes=(
             Mistake([(9, 16), (9, 32), (9, 64)],
-                    "That is ResNet-56: too many parameters and too many MACs. A block's "
+                    "Too many parameters and too many MACs, as in ResNet-56. A block's "
                     "parameters grow with the square of its width; its MACs do so too, and with "
                     "the area of the map."),
             Mistake([(22, 16), (1, 32), (1, 64)],
