@@ -109,7 +109,10 @@ function render({ model, el }) {
   // ipywidgets shows a slider's label but does not tie it to the handle.
   const tendControls = () => {
     const explorer = el.closest(".cnnlab-explorer");
-    if (!explorer) return;
+    if (!explorer) {   // not on the page yet: a slow machine
+      timer = setTimeout(tendControls, 300);
+      return;
+    }
     explorer.querySelectorAll("input, select, button, [role=slider]").forEach(ownKeys);
     for (const handle of explorer.querySelectorAll("[role=slider]:not([aria-label])")) {
       const label = handle.closest(".jupyter-widgets")?.querySelector(".widget-label");

@@ -299,6 +299,10 @@ class NotebookPage:
         index = [cell["id"] for cell in self.cells()].index(cell_id)
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
 
+    def answered(self):
+        """Wait until the kernel has dealt with everything sent to it: it answers in order."""
+        self._javascript("() => panel.sessionContext.session.kernel.requestKernelInfo()")
+
     def screenshot(self, path):
         """Save what the window shows."""
         self.page.screenshot(path=str(path))
@@ -374,6 +378,9 @@ class ExplorerHandle:
     def press(self, key: str, slider_label: str, times: int = 1):
         """Press a key on a slider, `times` times."""
         handle = self.slider(slider_label)
+        if self.root.locator(".cnnlab-picture").count():
+            # Until the explorer has marked its controls, JupyterLab takes their keys.
+            handle.and_(self._page.page.locator("[data-lm-suppress-shortcuts]")).wait_for()
         handle.focus()
         for _ in range(times):
             self._page.page.keyboard.press(key)
@@ -400,8 +407,10 @@ class ExplorerHandle:
         raise HarnessError(f"the picture did not change within {timeout} s")
 
     def settle(self, quiet: float = 0.5, timeout: float = PAGE_SECONDS) -> str:
-        """Wait until the picture has not changed for `quiet` seconds; return it."""
+        """The picture, once the kernel has answered and it has not changed for `quiet` seconds."""
         end = time.monotonic() + timeout
+        for _ in range(2):      # what was pressed meanwhile is sent when the first is answered
+            self._page.answered()
         shown, since = self.svg(), time.monotonic()
         while time.monotonic() - since < quiet:
             if time.monotonic() > end:
