@@ -101,11 +101,6 @@ def test_same_padding_of_an_even_kernel_is_unequal():
 
 # Exercises and quiz
 
-def test_levels_are_all_there():
-    levels = [exercise.level for exercise in chapter_01.exercises]
-    assert levels == ["recall", "compute", "implement", "spot the bug", "design"]
-
-
 def test_each_exercise_has_its_cell(cells):
     for exercise in chapter_01.exercises:
         checked = [cell for cell in cells.values() if f"ex.{exercise.name}.check(" in cell.source]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import pytest
 
@@ -45,6 +46,25 @@ def test_each_exercise_is_asked_once_and_not_attempted_yet(chapter):
         status = "not yet" if exercise.level == "spot the bug" else "not attempted yet"
         assert any(f"{exercise.name}: {status}" in text or "not attempted yet" in text
                    for text in shown), exercise.name
+
+
+@pytest.mark.parametrize("chapter", EXERCISES)
+def test_exercises_rise_from_recall_to_design(chapter):
+    known = ["recall", "compute", "implement", "spot the bug", "design"]
+    levels = [exercise.level for exercise in EXERCISES[chapter].exercises]
+    assert levels == sorted(levels, key=known.index)
+    assert {"compute", "implement", "spot the bug"} <= set(levels)
+
+
+@pytest.mark.parametrize("chapter", EXERCISES)
+def test_links_lead_to_headings(chapter):
+    prose = "\n".join(cell.source for cell in stored_cells(chapter).values()
+                      if cell.cell_type == "markdown")
+    headings = {line.lstrip("# ").replace(" ", "-") for line in prose.splitlines()
+                if line.startswith("#")}
+    links = set(re.findall(r"\]\(#(.+?)\)(?=[\s.,;:)*]|$)", prose))
+    assert links <= headings, links - headings
+    assert links or chapter < "03"      # those came before the myths did
 
 
 @pytest.mark.parametrize("chapter", EXERCISES)
