@@ -107,7 +107,8 @@ def _parser(recipe: str | None = None) -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="time this project beside its peers")
     bench.add_argument(
-        "what", help="start: importing; trace: analysers; fit: training loops; chapters: notebooks"
+        "what",
+        help="start: importing; trace: analysers; train: training loops; chapters: notebooks",
     )
     bench.set_defaults(run=_bench)
 

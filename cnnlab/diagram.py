@@ -135,8 +135,7 @@ def _boxes(table: LayerTable, depth: int | None) -> list[_Box]:
             owner[index] = box
         before, last = group, box
     for box in boxes:
-        box.lines[2:] = [", ".join(box.lines[2:])] if box.lines[2:] else []
-        if len(box.lines) == 3:  # norm, ReLU: one line
+        if box.lines[1:]:  # norm, ReLU: one line
             box.lines[1:] = [", ".join(box.lines[1:])]
         for one in box.above:
             one.below.append(box)
