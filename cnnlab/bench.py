@@ -64,7 +64,8 @@ def trace(rounds: int = 5) -> Iterator[str]:
     """Milliseconds to read a network at 3x224x224, beside other analysers that are installed.
 
     Each in its default form (most run the network) and, where it can, on the meta device. Ours
-    includes the bytes kept for backward and the receptive fields, which the others do not have.
+    includes the bytes kept for backward and the receptive fields, which the others do not have,
+    and holds for every batch size; torchinfo reports memory for the batch it is run on.
     """
     import torch
 
@@ -105,7 +106,11 @@ def _peers() -> dict[str, tuple[Callable, bool]]:
         def summary(model, image):
             torchinfo.summary(model, input_data=image, verbose=0, device=image.device)
 
-        found |= {"torchinfo": (summary, False), "torchinfo meta": (summary, True)}
+        def batch_of_8(model, image):
+            summary(model, image.expand(8, -1, -1, -1))
+
+        found |= {"torchinfo": (summary, False), "torchinfo batch 8": (batch_of_8, False),
+                  "torchinfo meta": (summary, True)}  # fmt: skip
     with suppress(ImportError):
         import torchscan
 

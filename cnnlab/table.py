@@ -65,10 +65,10 @@ class Layer:
     covers: tuple[int, ...] = field(repr=False)  # rows folded into this one
 
     @classmethod
-    def made(cls, **fields: object) -> Layer:
+    def made(cls, fields: dict[str, object]) -> Layer:
         """Like the constructor, which takes longer over a frozen class of many fields."""
         layer = object.__new__(cls)
-        layer.__dict__.update(fields)
+        object.__setattr__(layer, "__dict__", fields)
         return layer
 
     @property
@@ -138,13 +138,13 @@ class Memory:
     `measure` returns what autograd keeps: row -> dtype -> bytes. The tracer sets it.
     """
 
-    measure: Callable[[], dict[int, Counter[str]]]
+    measure: Callable[[], dict[int, dict[str, int]]]
 
     def __init__(self, rows: Sequence[Layer]):
         self._rows = rows
 
     @cached_property
-    def kept(self) -> dict[int, Counter[str]]:
+    def kept(self) -> dict[int, dict[str, int]]:
         """Bytes kept for backward: row -> dtype -> bytes."""
         return self.measure()
 
@@ -262,7 +262,11 @@ class LayerTable(Sequence[Layer]):
     @property
     def kept_by_dtype(self) -> dict[str, int]:
         """The same by type: floats are activations, int64 are the indices of maximum pooling."""
-        return dict(sum(self._memory.kept.values(), Counter()))
+        total: dict[str, int] = {}
+        for kept in self._memory.kept.values():
+            for dtype, count in kept.items():
+                total[dtype] = total.get(dtype, 0) + count
+        return total
 
     @property
     def peak_live_bytes(self) -> int:

@@ -14,10 +14,9 @@ rule, the row says so; nothing is guessed. `trace(..., rules={"my_op": rule})` a
 from __future__ import annotations
 
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -87,7 +86,7 @@ def trace(
         inputs=watched.shapes,
         image=recorder.image,
         model=model,
-        unused=recorder.unused(),
+        unused=recorder.unused,
         note=note,
     )
 
@@ -108,12 +107,6 @@ class _Watched:
                 )
         self.params = _state_of(modules, "_parameters")
         self.buffers = _state_of(modules, "_buffers")
-        for name, tensor in (*self.params.items(), *self.buffers.items()):
-            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
-                raise TraceError(
-                    f"{name} has no shape yet, because its module is lazy: run the model once on "
-                    f"a batch, then trace it"
-                )
         self.inputs = tuple(_to_meta(one) for one in inputs)
         self.shapes = tuple(tuple(one.shape[1:]) for one in _tensors(self.inputs))
 
@@ -150,7 +143,7 @@ class _Watched:
                 torch.func.functional_call(self.model, {**params, **buffers}, inputs)
         return recorder
 
-    def kept(self, recorder: _Recorder) -> dict[int, Counter[str]]:
+    def kept(self, recorder: _Recorder) -> dict[int, dict[str, int]]:
         """Bytes that autograd keeps for the backward pass: row -> dtype -> bytes, per image.
 
         Where rules do not tell: a second pass on meta tensors, this time with autograd, in which
@@ -169,8 +162,8 @@ class _Watched:
                 own.add(storage._cdata)
                 alive.append(storage)  # an address must not be used twice
                 row = by_call(calls.now)
-                dtype = str(tensor.dtype).removeprefix("torch.")
-                kept.setdefault(row, Counter())[dtype] += storage.nbytes()
+                dtype, here = str(tensor.dtype).removeprefix("torch."), kept.setdefault(row, {})
+                here[dtype] = here.get(dtype, 0) + storage.nbytes()
             return tensor
 
         saving = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
@@ -203,7 +196,7 @@ class _Watched:
         modes, saved = [(module, module.training) for module in self.modules], []
         for module in self.modules:
             parts = module._parameters, module._buffers, module._modules, module.__dict__
-            saved += [(part, dict(part)) for part in parts]
+            saved += [(part, part.copy()) for part in parts]
         random_state = torch.get_rng_state()
         try:
             for module, mode in modes:
@@ -212,10 +205,11 @@ class _Watched:
                     module.training = wanted
             yield
         finally:
-            for part, before in saved:  # also what forward stored: running sums, features
-                for name in part.keys() - before.keys():
-                    del part[name]
+            for part, before in saved:
                 part.update(before)
+                if len(part) > len(before):  # what forward stored: running sums, features
+                    for name in part.keys() - before.keys():
+                        del part[name]
             torch.set_rng_state(random_state)
 
     def explain(self, error: Exception) -> TraceError:
@@ -289,13 +283,13 @@ class _Shortcuts(_Calls):
             recorder.kept = None  # no_grad, checkpointing or a custom function: autograd will tell
         recorder.escaped = False
         try:
-            if func in AUTOGRAD:
-                recorder.kept = None
             if func in SHORTCUTS:
                 with torch._C._DisableTorchDispatch():
-                    out = recorder.shortcut(*SHORTCUTS[func], args, kwargs)
+                    out = recorder.shortcut(func, args, kwargs)
                 if out is not None:
                     return out
+            if func in AUTOGRAD:
+                recorder.kept = None
             with torch._C._DisableTorchDispatch():
                 args, kwargs = _map((args, kwargs), self.twin)
             if func is F.batch_norm:
@@ -328,15 +322,16 @@ def _batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0
 class _Seen:
     """What is known of a tensor: attached to it while the trace runs."""
 
-    __slots__ = ("sights", "at", "row", "storage", "grad", "memory")
+    __slots__ = ("sights", "at", "row", "storage", "grad", "memory", "kind")
 
-    def __init__(self, sights, at, row, storage):
+    def __init__(self, sights, at, row, storage, kind=None):
         self.sights: tuple[Sight, ...] | None = sights  # one per image axis; None if unknown
         self.at: tuple[int | None, ...] = at  # the dimension that holds each image axis
         self.row: int = row  # where it was made; -1 for the input
         self.storage: int = storage  # a number shared by tensors that share memory
         self.grad = False  # made of a parameter that is trained
         self.memory: int = storage  # the storage it has while bytes for backward are counted
+        self.kind = kind  # equal for tensors that plans need not tell apart; None: no plan
 
 
 _CONSTANT = _Seen((), (), -1, -1)  # a parameter, or made of parameters: sees nothing of the image
@@ -357,25 +352,65 @@ class Call:
 
     def __init__(self, name: str, args: dict[str, Any], data: list[Tensor], out: Tensor):
         self.name, self.args, self.data, self.out = name, args, data, out
-        seen = _seen(data[0])
-        self.sights, self.at = seen.sights, seen.at
+        self.seen = [_seen(x) for x in data]
+        self.sights, self.at = self.seen[0].sights, self.seen[0].at
+        self.see: Callable[[list[_Seen]], tuple[Sight, ...] | None] = _as_the_first
         self.macs: int | None = 0
         self.other_ops = 0
         self.context = False
         self.note = ""
 
+    def follow(self, see: Callable[[list[_Seen]], tuple[Sight, ...]], at: Sequence) -> None:
+        """The output sees `see(what is known of data)`, and holds the image's axes at `at`."""
+        self.see, self.sights, self.at = see, see(self.seen), tuple(at)
+
     def each(self, step: Callable[[Sight, int], tuple[Sight, int | None]]) -> None:
         """Replace (sight, dimension) of every image axis that the first input still holds."""
-        if self.sights:
-            pairs = [
-                (sight, None) if dim is None else step(sight, dim)
-                for sight, dim in zip(self.sights, self.at)
-            ]
-            self.sights, self.at = zip(*pairs)
+        if not self.sights:
+            return
+
+        def moved(seen: _Seen) -> tuple:
+            pairs = zip(seen.sights, seen.at)
+            return zip(*[(s, None) if dim is None else step(s, dim) for s, dim in pairs])
+
+        self.sights, self.at = moved(self)
+        self.see = lambda seen: next(moved(seen[0]))
 
     def lose(self, why: str) -> None:
         """The receptive field is not followed any further."""
         self.sights, self.at, self.note = None, (), why
+        self.see = lambda seen: None
+
+
+def _as_the_first(seen: list[_Seen]) -> tuple[Sight, ...] | None:
+    return seen[0].sights
+
+
+class _Plan:
+    """What an operation writes whenever its arguments are alike: all but where they come from."""
+
+    def __init__(self, operation: _Operation, call: Call, known: list[Tensor], fresh: bool):
+        out, before = call.out, call.seen[0].at
+        self.operation, self.see = operation, call.see
+        self.shape, self.dtype = tuple(out.shape), out.dtype
+        self.nbytes = out.untyped_storage().nbytes()
+        self.data = [i for i, x in enumerate(known) if x._seen.sights != ()] or [*range(len(known))]
+        self.collapsed = call.at is not before and _held(call.at) < _held(before)  # a flatten
+        self.fields = {
+            "op": operation.name,
+            "in_shapes": tuple([tuple(x.shape)[1:] for x in call.data]),
+            "out_shape": self.shape[1:],
+            "macs": call.macs,
+            "other_ops": call.other_ops,
+            "activations": out.numel() if fresh else 0,
+            "itemsize": out.element_size(),
+            "at": call.at,
+            "context": call.context,
+            "note": call.note,
+        }
+        self.grad = False  # made of a parameter that is trained
+        self.kept: list | object | None = None  # what autograd keeps of it: see `_Recorder._keeps`
+        self.kind: int | None = None  # of the output
 
 
 class _Recorder(TorchDispatchMode):
@@ -384,18 +419,19 @@ class _Recorder(TorchDispatchMode):
     def __init__(self, params, rules, on_meta, inputs):
         super().__init__()
         self.params = {id(tensor): name for name, tensor in params.items()}
-        self.sizes = {name: tensor.numel() for name, tensor in params.items()}
+        self.unused = {name: tensor.numel() for name, tensor in params.items()}  # as yet
         self.rules, self.on_meta = rules, on_meta
         self.rows: list[Layer] = []
         self.memory = Memory(self.rows)
         self.row_calls: list[tuple[str, int]] = []
         self.stack: list[tuple[str, str]] = []
         self.calls = _Calls(self.stack)
-        self.counted: set[str] = set()
         self.storages: list[int] = []  # bytes of each
-        self.kept: dict[int, Counter[str]] | None = None  # None: only a pass with autograd knows
+        self.kept: dict[int, dict[str, int]] | None = None  # None: only a pass with autograd knows
         self.kept_storages: set[int] = set()
         self.viewed: set[int] = set()  # storages that have views
+        self.plans: dict[tuple, _Plan] = {}
+        self.kinds: dict[tuple, int] = {}
         self.escaped = False
         self.own: set[int] = set()  # parameters, buffers and their twins
         self.trained: set[str] = set()  # modules that train while bytes are counted
@@ -404,16 +440,17 @@ class _Recorder(TorchDispatchMode):
             axes = {size: Sight.of_image(size) for size in tensor.shape[2:]}
             sights = tuple(axes[size] for size in tensor.shape[2:])
             storage = self._new_storage(tensor.untyped_storage().nbytes())
-            tensor._seen = _Seen(sights, tuple(range(2, tensor.dim())), -1, storage)
+            at = tuple(range(2, tensor.dim()))
+            kind = self._kind(tensor.shape, tensor.dtype)
+            tensor._seen = _Seen(sights, at, -1, storage, kind)
         self.image = next((x.shape[2:] for x in _tensors(inputs) if x.dim() > 2), ())
+
+    def _kind(self, *alike: Any) -> int:
+        return self.kinds.setdefault(alike, len(self.kinds) + 1)
 
     def _new_storage(self, nbytes: int) -> int:
         self.storages.append(nbytes)
         return len(self.storages) - 1
-
-    def unused(self) -> dict[str, int]:
-        """Parameters that this forward pass never touched, with their sizes."""
-        return {name: n for name, n in self.sizes.items() if name not in self.counted}
 
     def row_of_call(self) -> Callable[[tuple[str, int]], int]:
         """For the second pass: the row that a numbered call made, or the nearest before it."""
@@ -446,7 +483,14 @@ class _Recorder(TorchDispatchMode):
         first = out[0] if isinstance(out, (list, tuple)) else out
         if isinstance(first, Tensor):
             named = operation.bind(args, kwargs or {})
-            self._write(operation, named, tensors, known, used, first, out)
+            address, shares = first.untyped_storage()._cdata, None
+            for x in known:
+                if x is first or x.untyped_storage()._cdata == address:
+                    shares = x._seen
+            plan, sights = self._plan(operation, named, tensors, known, first, shares is None)
+            if first is not out:  # of several outputs each has a shape of its own
+                plan.kind = None
+            self._write(plan, sights, known, used, shares, out)
         return out
 
     def _operation(self, func) -> _Operation:
@@ -455,41 +499,78 @@ class _Recorder(TorchDispatchMode):
             operation = self.operations[id(func)] = _Operation(func, self.rules)
         return operation
 
-    def shortcut(self, overload, names, args, kwargs) -> Tensor | None:
+    def shortcut(self, func, args, kwargs) -> Tensor | None:
         """Record an operation by its rules alone; None where they do not cover the case."""
-        operation = self.operations.get(id(overload)) or self._operation(overload)
+        known, used = [], []
+        key = [func, bool(self.stack) and self.stack[-1][0] in self.trained]
+        listed = args and isinstance(args[0], (list, tuple))
+        for x in (*args[0], *args[1:]) if listed else args:
+            if not isinstance(x, Tensor):
+                key.append(x)
+            elif hasattr(x, "_seen"):
+                known.append(x)
+                key.append(x._seen.kind or object())  # of no kind: like no other
+            elif not self._use(x, used, key):
+                return None
+        for name, x in kwargs.items():
+            if not isinstance(x, Tensor):
+                key += name, x
+            elif hasattr(x, "_seen") or not self._use(x, used, key):
+                return None
+        try:
+            plan = self.plans.get(key := tuple(key))
+        except TypeError:  # a list among the arguments
+            plan, key = None, None
+        if plan is None:
+            plan, sights = self._plan_ahead(func, args, kwargs, known)
+            if plan is None:
+                return None
+            if plan.operation.ours and key:
+                self.plans[key] = plan
+        else:
+            sights = plan.see([known[i]._seen for i in plan.data])
+        if plan.operation.in_place:
+            self._write(plan, sights, known, used, known[0]._seen, known[0])
+            return known[0]
+        out = torch.empty(plan.shape, dtype=plan.dtype, device=META)
+        self._write(plan, sights, known, used, None, out)
+        return out
+
+    def _use(self, tensor: Tensor, used: list[str], key: list) -> bool:
+        """Whether it is a parameter or buffer of the model, or the twin of one."""
+        name = self.params.get(id(tensor))
+        if name is not None:
+            used.append(name)
+        elif id(tensor) not in self.own:
+            return False
+        key += tensor.shape, tensor.requires_grad
+        return True
+
+    def _plan_ahead(self, func, args, kwargs, known):
+        """The plan of a hot operation, and what its output sees; None where rules do not tell."""
+        overload, names = SHORTCUTS[func]
+        operation = self._operation(overload)
         if kwargs:
             kwargs = {PYTHONS_NAMES.get(key, key) if names else key: kwargs[key] for key in kwargs}
             if not kwargs.keys() <= {*names, *operation.defaults}:
-                return None
+                return None, None
         named = operation.bind(args, kwargs, names)
         if named.get("inplace"):
             operation = self._operation(IN_PLACE[operation.name])
         tensors = [x for x in named.values() if isinstance(x, Tensor)] or list(named["tensors"])
-        known, used = [], []
-        for x in tensors:
-            if hasattr(x, "_seen"):
-                known.append(x)
-                if not x.is_contiguous():
-                    return None
-            elif id(x) in self.params:
-                used.append(self.params[id(x)])
-            elif id(x) not in self.own:
-                return None
-        if not known or operation.shape is None:
-            return None
-        first = tensors[0]
+        contiguous = all([x.is_contiguous() for x in known])
+        if not contiguous or operation.shape is None or not hasattr(tensors[0], "_seen"):
+            return None, None
         try:
             shape = operation.shape(named)
         except GeometryError as error:
-            raise self._refuse(operation, (first,), error) from None
-        if shape is None or not hasattr(first, "_seen"):
-            return None
-        out = first
+            raise self._refuse(operation, tensors, error) from None
+        if shape is None:
+            return None, None
+        out = tensors[0]
         if not operation.in_place:
-            out = torch.empty(shape, dtype=first.dtype, device=META)
-        self._write(operation, named, tensors, known, used, out, out)
-        return out
+            out = torch.empty(shape, dtype=out.dtype, device=META)
+        return self._plan(operation, named, tensors, known, out, fresh=not operation.in_place)
 
     def _run(self, operation: _Operation, func, args, kwargs):
         """Only shapes are needed: direct ones for the hot operations, PyTorch's for the rest."""
@@ -521,16 +602,10 @@ class _Recorder(TorchDispatchMode):
             f"{error}{advice}"
         )
 
-    def _write(self, operation, named, tensors, known, used, first, out) -> None:
+    def _plan(self, operation, named, tensors, known, out, fresh) -> tuple[_Plan, Any]:
+        """What the operation's rule says of this call, and what its output sees."""
         data = [x for x in known if x._seen.sights != ()] or known or tensors
-        storage, fresh = None, True
-        address = first.untyped_storage()._cdata
-        for x in known:
-            if x is first or x.untyped_storage()._cdata == address:
-                storage, fresh = x._seen.storage, False
-        new_params = [name for name in used if name not in self.counted]
-        self.counted.update(new_params)
-        call = Call(operation.name, named, data, first)
+        call = Call(operation.name, named, data, out)
         try:
             operation.rule(call)
         except Exception as error:  # a fault of the rule, not of the model: never hide it
@@ -540,81 +615,93 @@ class _Recorder(TorchDispatchMode):
                 f"{[tuple(x.shape) for x in data]}: {error!r}; pass a better one with "
                 f"trace(..., rules={{{operation.name!r}: rule}})"
             ) from error
-        if storage is None:
-            storage = self._new_storage(first.untyped_storage().nbytes())
-        source = _seen(data[0])
-        row = source.row
-        collapsed = call.at is not source.at and _held(call.at) < _held(source.at)  # a flatten
-        if fresh or operation.in_place or new_params or collapsed or call.note:
+        plan = _Plan(operation, call, known, fresh)
+        if self.kept is not None and any(map(_needs_grad, tensors)):
+            plan.grad, plan.kept = True, self._keeps(operation, named, known, out)
+        if out.is_contiguous():
+            plan.kind = self._kind(plan.shape, plan.dtype, call.at, call.sights is None, plan.grad)
+        return plan, call.sights
+
+    def _write(self, plan, sights, known, used, shares, out) -> None:
+        """A row, if the operation made anything; `shares` is the input whose memory `out` has."""
+        operation, fields = plan.operation, plan.fields
+        params = sum([self.unused.pop(name, 0) for name in used]) if used else 0
+        storage = self._new_storage(plan.nbytes) if shares is None else shares.storage
+        if shares is None or operation.in_place or params or plan.collapsed or fields["note"]:
             row = len(self.rows)
             path, module = self.stack[-1] if self.stack else ("", "")
             self.row_calls.append(self.calls.now)
             self.rows.append(
                 Layer.made(
-                    index=row,
-                    path=path,
-                    module=module,
-                    op=operation.name,
-                    inputs=tuple(dict.fromkeys([x._seen.row for x in known])),
-                    in_shapes=tuple([tuple(x.shape)[1:] for x in data]),
-                    out_shape=tuple(first.shape)[1:],
-                    params=sum([self.sizes[name] for name in new_params]) if new_params else 0,
-                    macs=call.macs,
-                    other_ops=call.other_ops,
-                    activations=first.numel() if fresh else 0,
-                    itemsize=first.element_size(),
-                    storage=storage,
-                    reads=tuple(dict.fromkeys([x._seen.storage for x in known])),
-                    sights=call.sights,
-                    at=call.at,
-                    context=call.context,
-                    note=call.note,
-                    memory=self.memory,
-                    covers=(row,),
+                    fields
+                    | {
+                        "index": row,
+                        "path": path,
+                        "module": module,
+                        "inputs": tuple(dict.fromkeys([x._seen.row for x in known])),
+                        "params": params,
+                        "storage": storage,
+                        "reads": tuple(dict.fromkeys([x._seen.storage for x in known])),
+                        "sights": sights,
+                        "memory": self.memory,
+                        "covers": (row,),
+                    }
                 )
             )
-        seen = _Seen(call.sights, call.at, row, storage)
-        if not fresh:
-            seen.memory = next(x._seen.memory for x in known if x._seen.storage == storage)
+        else:
+            row = known[plan.data[0]]._seen.row if plan.data else -1
+        seen = _Seen(sights, fields["at"], row, storage, plan.kind)
+        if shares is not None:
+            seen.memory = shares.memory
             if not operation.in_place:
                 self.viewed.add(seen.memory)
-        if self.kept is not None and any(map(_needs_grad, tensors)):
+        if plan.grad and self.kept is not None:
             seen.grad = True
-            self._keep(operation, named, known, first, seen)
+            self._keep(plan, known, seen)
         for tensor in out if isinstance(out, (list, tuple)) else (out,):
             if isinstance(tensor, Tensor):
                 tensor._seen = seen
 
-    def _keep(self, operation, named, known, first, seen) -> None:
-        """Count what autograd keeps for the backward pass, if a proved rule tells."""
-        keeps = (KEEPS_IN_PLACE if operation.in_place else KEEPS).get(operation.name)
-        views = operation.in_place and seen.memory in self.viewed  # they change as well
-        turned = keeps is not _nothing and not all([x.is_contiguous() for x in known])
+    def _keeps(self, operation, named, known, out) -> list | object | None:
+        """What autograd keeps for the backward pass: (place in known, or -1 for the output), or
+        (dtype, bytes) of something new; None where no proved rule tells."""
+        rule = (KEEPS_IN_PLACE if operation.in_place else KEEPS).get(operation.name)
+        if rule is None or not known:
+            return None
+        if rule is not _nothing and not all([x.is_contiguous() for x in known]):
+            return None
         trains = bool(self.stack) and self.stack[-1][0] in self.trained
-        proved = keeps and known and not views and not turned
-        kept = keeps(named, first, trains) if proved else None
-        if kept is None:
-            self.kept = None
-            return
-        if kept is _ALIAS:
-            seen.memory = named["input"]._seen.memory
-            self.viewed.add(seen.memory)
-            return
+        kept, places = rule(named, out, trains), []
+        if kept is None or kept is _ALIAS:
+            return kept
         for one in kept:
-            if isinstance(one, Tensor):
-                if id(one) in self.own:
-                    continue
-                if one is not first and not hasattr(one, "_seen"):
-                    self.kept = None  # a constant: whose memory, is not known here
-                    return
-                memory = seen.memory if one is first else one._seen.memory
-                if memory in self.kept_storages:
-                    continue
-                self.kept_storages.add(memory)
-                one = one.dtype, self.storages[memory]
-            dtype, count = one
-            here = self.kept.setdefault(seen.row, Counter())
-            here[str(dtype).removeprefix("torch.")] += count
+            if isinstance(one, tuple):
+                places.append((None, *one))
+            elif one is out:
+                places.append((-1, one.dtype, 0))
+            elif hasattr(one, "_seen"):
+                places.append(([x is one for x in known].index(True), one.dtype, 0))
+            elif id(one) not in self.own:
+                return None  # a constant: whose memory, is not known here
+        return [(place, str(dtype).removeprefix("torch."), n) for place, dtype, n in places]
+
+    def _keep(self, plan: _Plan, known: list[Tensor], seen: _Seen) -> None:
+        """Count what the plan says is kept, a tensor that two operations keep only once."""
+        if plan.kept is None or (plan.operation.in_place and seen.memory in self.viewed):
+            self.kept = None  # what has views changes as well: autograd will tell
+        elif plan.kept is _ALIAS:
+            seen.memory = known[0]._seen.memory
+            self.viewed.add(seen.memory)
+        else:
+            for place, dtype, count in plan.kept:
+                if place is not None:
+                    memory = (seen if place < 0 else known[place]._seen).memory
+                    if memory in self.kept_storages:
+                        continue
+                    self.kept_storages.add(memory)
+                    count = self.storages[memory]
+                here = self.kept.setdefault(seen.row, {})
+                here[dtype] = here.get(dtype, 0) + count
 
 
 def _held(at: Sequence[int | None]) -> int:
@@ -641,6 +728,7 @@ class _Operation:
         pointwise = torch.Tag.pointwise in func.tags or self.name in POINTWISE
         self.in_place_same = self.in_place and pointwise
         self.overload = func  # kept alive, for its id
+        self.ours = rules.get(self.name) is RULES.get(self.name)
         self.rule = rules.get(self.name) or (_pointwise if pointwise else _unknown)
         self.shape = SHAPES.get(self.name)
 
@@ -654,6 +742,9 @@ class _Operation:
 
 
 # ---------------------------------------------------------------- shapes of the hot operations
+
+
+_size_of = lru_cache(output_size)  # height and width are most often alike, and blocks repeat
 
 
 def _same_shape(a):
@@ -683,7 +774,7 @@ def _conv_shape(a):
             f"with {expected} channels, or build the model for {x.shape[1]}"
         )
     sizes = (
-        output_size(n, k, _nth(a["stride"], i), _nth(padding, i), _nth(a["dilation"], i))
+        _size_of(n, k, _nth(a["stride"], i), _nth(padding, i), _nth(a["dilation"], i))
         for i, (n, k) in enumerate(zip(x.shape[2:], weight.shape[2:]))
     )
     return (x.shape[0], weight.shape[0], *sizes)
@@ -699,13 +790,13 @@ def _linear_shape(a):
     return (*x.shape[:-1], weight.shape[0])
 
 
-def _pool_shape(a):
+def _pool_shape(a, axes=2):
     x, kernel = a["self"], a["kernel_size"]
     stride = a.get("stride") or kernel
-    if x.dim() != 4:
+    if x.dim() != 2 + axes:
         return None
     sizes = (
-        output_size(
+        _size_of(
             x.shape[2 + i],
             _nth(kernel, i),
             _nth(stride, i),
@@ -713,7 +804,7 @@ def _pool_shape(a):
             _nth(a.get("dilation") or 1, i),
             a["ceil_mode"],
         )
-        for i in range(2)
+        for i in range(axes)
     )
     return (*x.shape[:2], *sizes)
 
@@ -722,32 +813,72 @@ def _cat_shape(a):
     tensors, dim = a["tensors"], a["dim"]
     first = tensors[0]
     dim %= first.dim()
-    if any(t.dtype != first.dtype for t in tensors):
+    total, rest = 0, None
+    for tensor in tensors:
+        shape = list(tensor.shape)
+        total += shape.pop(dim) if len(shape) > dim else 0
+        rest = rest or shape
+        if shape != rest or tensor.dtype != first.dtype:
+            return None  # PyTorch words the error, or promotes types
+    return (*rest[:dim], total, *rest[dim:])
+
+
+def _elementwise_shape(a):
+    x = a["self"]
+    y = a["other" if "other" in a else "exponent"]
+    if not x.is_floating_point():
         return None  # PyTorch promotes types
-    shapes = [list(t.shape) for t in tensors]
-    total = sum(shape[dim] for shape in shapes if len(shape) > dim)
-    for shape in shapes:
-        shape[dim:dim + 1] = (total,)
-    return shapes[0] if all(shape == shapes[0] for shape in shapes) else None  # it words the error
+    if not isinstance(y, Tensor):
+        return x.shape if isinstance(y, (int, float)) else None
+    if y.dim() > x.dim():
+        x, y = y, x
+    fits = all(b in (1, a) for a, b in zip(reversed(x.shape), reversed(y.shape)))
+    return x.shape if fits and x.dtype == y.dtype else None
 
 
-def _add_shape(a):
-    x, y = a["self"], a["other"]
-    same = isinstance(y, Tensor) and x.shape == y.shape and x.dtype == y.dtype
-    return x.shape if same else None
+def _layer_norm_shape(a):
+    x, expected = a["input"], list(a["normalized_shape"])
+    return x.shape if list(x.shape[-len(expected) :]) == expected else None  # it words the error
+
+
+def _adaptive_shape(a):
+    x, sizes = a["self"], a["output_size"]
+    return (*x.shape[:2], *sizes) if x.dim() == 4 and min(sizes) > 0 else None
+
+
+def _mean_shape(a):
+    x, dims = a["self"], a["dim"]
+    if not dims or not x.is_floating_point() or a["dtype"] is not None:
+        return None
+    gone = {d % x.dim() for d in dims}
+    kept = ((1 if i in gone else n) for i, n in enumerate(x.shape) if a["keepdim"] or i not in gone)
+    return tuple(kept)
+
+
+def _pad_shape(a):
+    shape, pads = list(a["self"].shape), a["pad"]
+    if a["mode"] != "constant":
+        return None
+    for i in range(len(pads) // 2):
+        shape[-1 - i] += pads[2 * i] + pads[2 * i + 1]
+    return shape if min(shape) > 0 else None  # PyTorch words the error
 
 
 SHAPES: dict[str, Callable[[dict[str, Any]], Sequence[int] | None]] = {
-    "relu": _same_shape,
+    **dict.fromkeys(("relu", "gelu", "silu", "hardswish", "hardsigmoid", "dropout"), _same_shape),
     "batch_norm": _norm_shape,
-    "dropout": _same_shape,
+    "layer_norm": _layer_norm_shape,
+    "adaptive_avg_pool2d": _adaptive_shape,
+    "mean": _mean_shape,
     # All three: on the meta device PyTorch 2.6 gives an empty map where a kernel does not fit.
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv_shape),
     "linear": _linear_shape,
     "max_pool2d": _pool_shape,
     "avg_pool2d": _pool_shape,
+    "avg_pool3d": partial(_pool_shape, axes=3),
     "cat": _cat_shape,
-    "add": _add_shape,
+    "pad": _pad_shape,
+    **dict.fromkeys(("add", "mul", "div", "pow"), _elementwise_shape),
 }
 
 # ------------------------------------------------- what autograd keeps for the backward pass
@@ -874,40 +1005,54 @@ def _pointwise(call: Call) -> None:
     """Each output value from the values at its own position; smaller inputs are broadcast."""
     call.other_ops = call.out.numel()
     if len(call.data) > 1:
-        _meet(call, call.data)
+        _meet(call)
 
 
-def _meet(call: Call, tensors: Sequence[Tensor], join_dim: int | None = None) -> None:
+def _meet(call: Call, join_dim: int | None = None) -> None:
     """Branches meet. A branch of size 1 along an axis brings context from all of it."""
-    seen = [(_seen(x), call.out.dim() - x.dim(), x) for x in tensors]
-    if any(s.sights is None for s, _, _ in seen):
+    seen, out = call.seen, call.out.shape
+    if any([s.sights is None for s in seen]):
         return call.lose("one of its inputs has an unknown receptive field")
-    sights, at, joined = [], [], {}
-    for axis in range(max((len(s.sights) for s, _, _ in seen), default=0)):
-        full, small = [], []
-        dims = set()
-        for s, shift, x in seen:
+    at, groups = [], []  # per axis: where the output holds it, and the inputs that meet along it
+    alike = {s.at for s in seen} == {seen[0].at} and None not in seen[0].at
+    if alike and join_dim not in (None, *seen[0].at):  # many, in a DenseNet
+        return call.follow(_joined([range(len(seen))] * len(seen[0].at)), seen[0].at)
+    for axis in range(max([len(s.sights) for s in seen])):
+        full, small, dims = [], [], set()
+        for i, (s, x) in enumerate(zip(seen, call.data)):
             if axis >= len(s.sights):
                 continue
-            dim = s.at[axis]
-            if dim is None or (x.shape[dim] == 1 and call.out.shape[dim + shift] > 1):
-                small.append(s.sights[axis])
+            dim, shift = s.at[axis], len(out) - x.dim()
+            if dim is None or (x.shape[dim] == 1 and out[dim + shift] > 1):
+                small.append(i)
             else:
-                full.append(s.sights[axis])
+                full.append(i)
                 dims.add(dim + shift)
         if len(dims) > 1 or dims == {join_dim}:
             return call.lose("its inputs are laid side by side along the image")
         call.context |= bool(full and small)
-        branches = tuple(full or small)
-        if branches not in joined:
-            joined[branches] = Sight.join(branches)
-        sights.append(joined[branches])
+        groups.append(full or small)
         at.append(dims.pop() if dims else None)
-    call.sights, call.at = tuple(sights), tuple(at)
+
+    call.follow(_joined(groups), at)
+
+
+def _joined(groups: Sequence[Sequence[int]]) -> Callable[[list[_Seen]], tuple[Sight, ...]]:
+    """Per axis: what is seen where the inputs of a group meet."""
+
+    def see(seen: list[_Seen]) -> tuple[Sight, ...]:
+        joined = {}  # height and width are most often alike
+        axes = [tuple([seen[i].sights[axis] for i in group]) for axis, group in enumerate(groups)]
+        for branches in axes:
+            if branches not in joined:
+                joined[branches] = Sight.join(branches)
+        return tuple([joined[branches] for branches in axes])
+
+    return see
 
 
 def _cat(call: Call) -> None:
-    _meet(call, call.data, join_dim=call.args["dim"] % call.out.dim())
+    _meet(call, join_dim=call.args["dim"] % call.out.dim())
 
 
 def _conv(call: Call) -> None:
@@ -915,14 +1060,14 @@ def _conv(call: Call) -> None:
     call.macs = call.out.numel() * (weight.numel() // weight.shape[0])
     call.other_ops = call.out.numel() if a["bias"] is not None else 0
 
-    def slides(i: int) -> Slide:
+    def taps(i: int) -> Slide:
         kernel, dilation = weight.shape[2 + i], _nth(a["dilation"], i)
         padding = a["padding"]
         if isinstance(padding, str):  # "same" puts the odd pixel on the right
             padding = dilation * (kernel - 1) // 2 if padding == "same" else 0
         return _slide_of(kernel, _nth(a["stride"], i), _nth(padding, i), dilation)
 
-    _slide(call, weight.dim() - 2, slides)
+    _slide(call, [taps(i) for i in range(weight.dim() - 2)])
 
 
 def _conv_transpose(call: Call) -> None:
@@ -953,27 +1098,27 @@ def _pool(call: Call) -> None:
     kernels = [_nth(kernel, i) for i in range(axes)]
     call.other_ops = call.out.numel() * prod(kernels)
 
-    def slides(i: int) -> Slide:
+    def taps(i: int) -> Slide:
         dilation = _nth(a.get("dilation") or 1, i)
         return _slide_of(kernels[i], _nth(stride, i), _nth(a["padding"], i), dilation)
 
-    _slide(call, axes, slides)
+    _slide(call, [taps(i) for i in range(axes)])
 
 
 _slide_of = lru_cache(Slide)
 
 
-def _slide(call: Call, axes: int, slides: Callable[[int], Slide]) -> None:
-    """A kernel over the last `axes` dimensions; an image axis among the channels is used up."""
-    offset, made = call.data[0].dim() - axes, {}
+def _slide(call: Call, taps: Sequence[Slide]) -> None:
+    """A kernel over the last dimensions; an image axis among the channels is used up."""
+    offset, shape, made = call.out.dim() - len(taps), tuple(call.out.shape), {}
 
     def step(sight: Sight, dim: int):
         if dim < offset:
             return sight.whole(), None
-        taps, units = slides(dim - offset), call.out.shape[dim]
-        key = sight, id(taps), units
+        slide, units = taps[dim - offset], shape[dim]
+        key = sight, id(slide), units
         if key not in made:  # height and width are most often alike
-            made[key] = sight.slide(taps, units)
+            made[key] = sight.slide(slide, units)
         return made[key], dim
 
     call.each(step)
@@ -1040,7 +1185,7 @@ def _mix(call: Call) -> None:
     if held or any(_seen(x).sights is None for x in call.data):
         call.lose(f"{call.name} mixes positions: the receptive field is not followed through it")
     else:
-        _meet(call, call.data)
+        _meet(call)
 
 
 def _reduce(call: Call) -> None:
@@ -1262,8 +1407,15 @@ def _state_of(modules: Mapping[str, nn.Module], kind: str) -> dict[str, Tensor]:
     found = {}
     for path, module in modules.items():
         for name, tensor in getattr(module, kind).items():
-            if tensor is not None:
-                found.setdefault(id(tensor), (f"{path}.{name}" if path else name, tensor))
+            if tensor is None or id(tensor) in found:
+                continue
+            name = f"{path}.{name}" if path else name
+            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+                raise TraceError(
+                    f"{name} has no shape yet, because its module is lazy: run the model once on "
+                    f"a batch, then trace it"
+                )
+            found[id(tensor)] = name, tensor
     return dict(found.values())
 
 

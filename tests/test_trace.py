@@ -116,7 +116,10 @@ def kept_by_rules_and_by_autograd(model, shape, training=False):
     watched = _Watched(model, [shape], training)
     recorder = watched.record_fast(RULES)
     totals = (recorder.kept, watched.kept(recorder))
-    return [None if rows is None else dict(sum(rows.values(), Counter())) for rows in totals]
+    return [
+        None if rows is None else dict(sum(map(Counter, rows.values()), Counter()))
+        for rows in totals
+    ]
 
 
 QUICK = "alexnet vgg16 googlenet resnet18 resnet50 resnet152 densenet121 densenet201 mobilenet_v2"
