@@ -993,9 +993,10 @@ PYTHONS_NAMES = {"training": "train"}
 # A forward that changes what is trained: only autograd can tell what it keeps then.
 AUTOGRAD = frozenset((Tensor.requires_grad_, Tensor.requires_grad.__set__))
 
-# Questions that a forward asks and that run nothing.
+# Run nothing: questions that a forward asks, and no_grad, which must outlast the call.
 HARMLESS = frozenset(
     (Tensor.dim, Tensor.size, Tensor.numel, Tensor.shape.__get__, Tensor.dtype.__get__)
+    + (torch._C._set_grad_enabled,)
 )
 
 # ------------------------------------------------------------------------------------- rules

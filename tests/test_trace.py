@@ -617,6 +617,34 @@ def test_kept_bytes_where_rules_could_be_wrong(then):
     assert counted == kept_for_real(model, torch.rand(1, 2, 4, 4))
 
 
+class Alike(nn.Module):
+    """The same shapes again and again; what is kept of them, and what they see, differs."""
+
+    def __init__(self, frozen, gradient):
+        super().__init__()
+        self.a, self.b = (nn.Conv2d(2, 2, 3, padding=1) for _ in range(2))
+        self.b.requires_grad_(not frozen)
+        self.gradient = gradient
+
+    def forward(self, x):
+        y = self.a(self.b(x).relu()).relu()
+        with torch.set_grad_enabled(self.gradient):
+            z = self.a(self.b(y).relu()).relu()
+        return self.b(self.a(y) + z)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("gradient", [False, True])
+def test_like_operations_are_counted_where_they_stand(frozen, gradient):
+    model = Alike(frozen, gradient)
+    table = trace(model, (2, 16, 16))
+    assert table.kept_bytes == kept_for_real(model, torch.rand(1, 2, 16, 16))
+    sizes = [row.receptive_field[0] for row in table]
+    assert sizes == [3, 3, 5, 5, 7, 7, 9, 9, 7, 9, 11]
+    assert [row.params for row in table if row.op == "conv2d"] == [38, 38, 0, 0, 0, 0]
+    assert table[-1].inputs == (9,) and table[9].inputs == (8, 7)
+
+
 def test_a_scripted_function_is_seen():
     table = trace(Around(scripted), (2, 4, 4))
     assert [row.op for row in table] == ["conv2d", "relu", "add", "conv2d"]
