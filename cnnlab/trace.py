@@ -132,6 +132,7 @@ class _Watched:
             raise
         except Exception:
             return None
+        recorder.plans.clear()  # the table outlives them, and they hold tensors
         return recorder
 
     def record(self, rules: Mapping[str, Rule], on_meta: bool) -> _Recorder:
@@ -445,6 +446,9 @@ class _Recorder(TorchDispatchMode):
             tensor._seen = _Seen(sights, at, -1, storage, kind)
         self.image = next((x.shape[2:] for x in _tensors(inputs) if x.dim() > 2), ())
 
+    def _trains(self) -> bool:
+        return bool(self.stack) and self.stack[-1][0] in self.trained
+
     def _kind(self, *alike: Any) -> int:
         return self.kinds.setdefault(alike, len(self.kinds) + 1)
 
@@ -502,7 +506,7 @@ class _Recorder(TorchDispatchMode):
     def shortcut(self, func, args, kwargs) -> Tensor | None:
         """Record an operation by its rules alone; None where they do not cover the case."""
         known, used = [], []
-        key = [func, bool(self.stack) and self.stack[-1][0] in self.trained]
+        key = [func, self._trains()]
         listed = args and isinstance(args[0], (list, tuple))
         for x in (*args[0], *args[1:]) if listed else args:
             if not isinstance(x, Tensor):
@@ -670,8 +674,7 @@ class _Recorder(TorchDispatchMode):
             return None
         if rule is not _nothing and not all([x.is_contiguous() for x in known]):
             return None
-        trains = bool(self.stack) and self.stack[-1][0] in self.trained
-        kept, places = rule(named, out, trains), []
+        kept, places = rule(named, out, self._trains()), []
         if kept is None or kept is _ALIAS:
             return kept
         for one in kept:
