@@ -13,6 +13,7 @@ import os
 import pkgutil
 import platform
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,6 +209,7 @@ class Progress:
         self.file = folder / "progress.json"
         self.warnings: list[str] = []
         self._writable = True
+        self._lock = threading.Lock()   # a quiz speaks in another thread than the cells
         self._chapters = self._read()
 
     def chapter(self, chapter: str) -> dict:
@@ -223,11 +225,12 @@ class Progress:
 
     def update(self, chapter: str, change: Callable[[dict], object]) -> None:
         """Apply `change` to a chapter's record and save; other notebooks' records are re-read."""
-        if self._writable:
-            self._chapters = self._read()
-        change(self.chapter(chapter))
-        if self._writable:
-            self._write()
+        with self._lock:
+            if self._writable:
+                self._chapters = self._read()
+            change(self.chapter(chapter))
+            if self._writable:
+                self._write()
 
     def place(self) -> str:
         return self.file.as_posix() if self._writable else "memory only"

@@ -1,4 +1,5 @@
 import struct
+import threading
 
 import pytest
 
@@ -60,6 +61,28 @@ def test_one_change_is_one_message_with_a_finished_picture(tiny):
     assert len(seen) == 1 and "size 9, kernel 4, plain, True, row 5" in seen[0]
     tiny.reset()
     assert len(seen) == 2 and tiny.state["size"] == 7 and tiny.state["row"] == 2
+
+
+def test_two_threads_leave_the_picture_of_the_last_state():
+    drawing, go_on = threading.Event(), threading.Event()
+
+    def slow(size):
+        if size == 2:
+            drawing.set()
+            go_on.wait(10)
+        return str(drawings.Svg(400, 160, f"size {size}"))
+
+    tiny = Explorer("A title", [Slider("size", "size", 1, 9, 1)], slow, [], "tiny_one")
+    first = threading.Thread(target=tiny.set, kwargs={"size": 2})
+    second = threading.Thread(target=setattr, args=(tiny._widgets["size"], "value", 3))
+    first.start()
+    assert drawing.wait(10)
+    second.start()
+    second.join(0.2)     # time to overtake, were it let
+    go_on.set()
+    first.join(10)
+    second.join(10)
+    assert tiny.state == {"size": 3} and 'aria-label="size 3"' in tiny.svg
 
 
 def test_picture_and_error_line_travel_together(tiny, monkeypatch):

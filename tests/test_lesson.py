@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import types
 
 import pytest
@@ -162,6 +163,32 @@ def test_two_notebooks_do_not_lose_each_others_results(folder):
     one.exercises.weights.check(27)
     other.exercises.macs.check(9)
     assert set(kept(folder)["exercises"]) == {"weights", "macs"}
+
+
+def test_a_quiz_in_its_own_thread_loses_no_exercise(folder):
+    """JupyterLab sends what the quiz says to another thread than what the cells say."""
+    lesson, reading, go_on = start("77"), threading.Event(), threading.Event()
+    store, read = lesson._store, lesson._store._read
+
+    def slow_read():
+        kept = read()
+        if threading.current_thread() is quiz:
+            reading.set()
+            go_on.wait(10)
+        return kept
+
+    store._read = slow_read
+    quiz = threading.Thread(target=lesson.quiz.record, args=(1, 1))
+    cell = threading.Thread(target=lesson.exercises.weights.check, args=(27,))
+    quiz.start()
+    assert reading.wait(10)
+    cell.start()
+    cell.join(0.2)     # time to write, were it let
+    go_on.set()
+    quiz.join(10)
+    cell.join(10)
+    done = kept(folder)
+    assert done["quiz"] == {"right": 1, "total": 1} and done["exercises"]["weights"]["passed"]
 
 
 @pytest.mark.parametrize("text", [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import unescape
@@ -240,6 +241,9 @@ class Explorer:
         self._hidden = dict(self._hidden_start)
         self._size = (WIDTH, 240.0)
         self._held = False
+        # Controls speak in a thread of their own while a cell runs: the picture drawn last must be
+        # that of the last state.
+        self._lock = threading.RLock()
         self._widgets = {control.name: _labeled(control, controls) for control in controls}
         self.picture = Picture()
         for widget in self._widgets.values():
@@ -263,16 +267,17 @@ class Explorer:
         name or a value that does not exist."""
         for name, value in values.items():
             self._check(name, value)
-        self._held = True
-        try:
-            for name, value in values.items():
-                if name in self._hidden:
-                    self._hidden[name] = value
-                else:
-                    self._widgets[name].value = value
-        finally:
-            self._held = False
-        self._redraw()
+        with self._lock:
+            self._held = True
+            try:
+                for name, value in values.items():
+                    if name in self._hidden:
+                        self._hidden[name] = value
+                    else:
+                        self._widgets[name].value = value
+            finally:
+                self._held = False
+            self._redraw()
 
     def reset(self) -> None:
         """Back to the state it began with."""
@@ -292,8 +297,9 @@ class Explorer:
             raise ValueError(f"{name} is {value!r}, expected {wanted}")
 
     def _changed(self, change: dict) -> None:
-        if not self._held:
-            self._redraw()
+        with self._lock:
+            if not self._held:
+                self._redraw()
 
     def _picked(self, change: dict) -> None:
         if self._pick is None or not change["new"].get("key"):

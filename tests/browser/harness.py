@@ -300,8 +300,27 @@ class NotebookPage:
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
 
     def answered(self):
-        """Wait until the kernel has dealt with everything sent to it: it answers in order."""
-        self._javascript("() => panel.sessionContext.session.kernel.requestKernelInfo()")
+        """Wait until the kernel has dealt with everything sent to it.
+
+        Each thread of the kernel (its main shell, and the subshell to which JupyterLab sends what
+        the widgets say) answers in order, but none waits for another.
+        """
+        self._javascript("""async () => {
+            const kernel = panel.sessionContext.session.kernel;
+            const comms = [...kernel._comms.values()];
+            // Until the subshell is there, JupyterLab sends what one control says to the main
+            // shell and what the next one says to the subshell: order would be a matter of luck.
+            if (kernel.supportsSubshells)
+                await Promise.all(comms.map(comm => comm.subshellStarted));
+            const ask = subshell => kernel.sendShellMessage({
+                channel: 'shell', content: {}, metadata: {}, parent_header: {}, buffers: [],
+                header: {msg_id: crypto.randomUUID(), msg_type: 'kernel_info_request',
+                         session: kernel.clientId, username: '', version: '5.2',
+                         date: new Date().toISOString(), subshell_id: subshell},
+            }, true).done;
+            const subshells = new Set(comms.map(comm => comm.subshellId).filter(Boolean));
+            await Promise.all([kernel.requestKernelInfo(), ...[...subshells].map(ask)]);
+        }""")
 
     def screenshot(self, path):
         """Save what the window shows."""
@@ -357,6 +376,7 @@ class ExplorerHandle:
         self.root = root
         root.wait_for()
         root.scroll_into_view_if_needed()
+        page.answered()
 
     def svg(self) -> str:
         """The picture as it stands in the page."""

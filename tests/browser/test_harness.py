@@ -28,13 +28,21 @@ box.add_class("cnnlab-explorer")
 box.add_class("cnnlab-tiny")
 box
 """
+SLOW = """
+import time
+def slower(_):
+    time.sleep(1)
+    draw()
+other.unobserve_all()
+other.observe(slower, "value")
+"""
 
 
 @pytest.fixture
 def page(lab, tmp_path):
     cells = {"widgets": WIDGETS, "lines": "for i in range(50): print(i)",
              "count": "from pathlib import Path\nPath('here.txt').write_text('x')",
-             "wrong": "1 / 0", "after": "print('after')"}
+             "slow": SLOW, "wrong": "1 / 0", "after": "print('after')"}
     notebook = new_notebook(
         cells=[new_code_cell(source, id=name) for name, source in cells.items()],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
@@ -62,6 +70,13 @@ def test_a_key_press_reaches_the_kernel_and_comes_back_as_a_picture(page):
     with pytest.raises(HarnessError, match="did not change"):
         explorer.wait_change(explorer.svg(), timeout=0.5)
     page.check()
+
+
+def test_settle_waits_for_a_kernel_that_needs_longer_than_a_quiet_moment(page):
+    page.run_cells(["widgets", "slow"])
+    explorer = page.explorer("cnnlab-tiny")
+    explorer.press("End", "padding")
+    assert "padding 9" in explorer.settle(quiet=0.1)
 
 
 def test_run_all_stops_at_an_error_and_reports_it(page):
