@@ -302,14 +302,13 @@ class NotebookPage:
     def answered(self):
         """Wait until the kernel has dealt with everything sent to it.
 
-        Each thread of the kernel (its main shell, and the subshell to which JupyterLab sends what
-        the widgets say) answers in order, but none waits for another.
+        It answers in two threads: the first word of a control reaches the main shell, later ones
+        the subshell that JupyterLab opens for widgets. Each thread keeps the order of what it is
+        sent, but neither waits for the other.
         """
         self._javascript("""async () => {
             const kernel = panel.sessionContext.session.kernel;
             const comms = [...kernel._comms.values()];
-            // Until the subshell is there, JupyterLab sends what one control says to the main
-            // shell and what the next one says to the subshell: order would be a matter of luck.
             if (kernel.supportsSubshells)
                 await Promise.all(comms.map(comm => comm.subshellStarted));
             const ask = subshell => kernel.sendShellMessage({

@@ -75,8 +75,10 @@ def test_a_key_press_reaches_the_kernel_and_comes_back_as_a_picture(page):
 def test_settle_waits_for_a_kernel_that_needs_longer_than_a_quiet_moment(page):
     page.run_cells(["widgets", "slow"])
     explorer = page.explorer("cnnlab-tiny")
-    explorer.press("End", "padding")
+    explorer.press("End", "padding")      # a control's first word goes to the main shell
     assert "padding 9" in explorer.settle(quiet=0.1)
+    explorer.press("Home", "padding")     # the next one to the subshell
+    assert "padding 0" in explorer.settle(quiet=0.1)
 
 
 def test_run_all_stops_at_an_error_and_reports_it(page):
