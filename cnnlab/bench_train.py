@@ -2,8 +2,9 @@
 
 floor              one fixed batch, in the same memory layout and precision: no data, no logging
 cnnlab             fit with resident, augmented batches
-plain loop         DataLoader with two workers and torchvision's transforms, loss.item() every step
-Lightning, Accelerate   with that DataLoader, and with our resident batches ("+ ours")
+plain loop         DataLoader and torchvision's transforms, loss.item() every step
+plain, 2 workers   the same with two processes that load
+Lightning, Accelerate   with two such processes, and with our resident batches ("+ ours")
 
 All in one run, turn by turn. Each is timed over one epoch after a first one that warms up; peers
 keep their workers between epochs and log nothing.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -102,7 +103,8 @@ def measure(case: Case, device: torch.device, rounds: int) -> dict[str, list[flo
                            generator=torch.Generator().manual_seed(0))  # fmt: skip
     labels = torch.arange(len(pixels)) % 10
     images = Images(pixels, labels, tuple("0123456789"), "noise")
-    jobs = {"floor": _floor, "cnnlab": _fit, "plain loop": _plain}
+    jobs = {"floor": _floor, "cnnlab": _fit, "plain loop": _plain,
+            "plain, 2 workers": partial(_plain, workers=2)}  # fmt: skip
     with suppress(ImportError):
         _import("accelerate")
         jobs |= {"Accelerate": _accelerate, "Accelerate + ours": partial(_accelerate, ours=True)}
@@ -110,9 +112,8 @@ def measure(case: Case, device: torch.device, rounds: int) -> dict[str, list[flo
         _import("lightning")
         jobs |= {"Lightning": _lightning, "Lightning + ours": partial(_lightning, ours=True)}
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(rounds):
-        for name, job in jobs.items():
-            seconds[name].append(job(case, images, device))
+    for name, job in list(jobs.items()) * rounds:
+        seconds[name].append(job(case, images, device))
     return seconds
 
 
@@ -147,8 +148,8 @@ def _floor(case: Case, images: Images, device: torch.device) -> float:
     return _loop(case, model, lambda: ((x, y) for _ in range(case.steps)), device)
 
 
-def _plain(case: Case, images: Images, device: torch.device) -> float:
-    loader = _loader(case, images)
+def _plain(case: Case, images: Images, device: torch.device, workers: int = 0) -> float:
+    loader = _loader(case, images, workers)
     model = _compiled(case.model().to(device), case)
 
     def batches():
@@ -235,7 +236,7 @@ def _resident(case: Case, images: Images, device: torch.device) -> Batches:
                    std=[0.25] * channels, augment=Augment(crop=4, flip=True))  # fmt: skip
 
 
-def _loader(case: Case, images: Images):
+def _loader(case: Case, images: Images, workers: int = 2):
     """What most tutorials show, on images as torchvision's data sets give them."""
     from cnnlab.torchvision_compat import import_torchvision
 
@@ -247,8 +248,8 @@ def _loader(case: Case, images: Images):
         transforms.Normalize([0.5] * channels, [0.25] * channels),
     ])  # fmt: skip
     return torch.utils.data.DataLoader(
-        _Changed(images, change), case.batch, shuffle=True, num_workers=2, persistent_workers=True,
-        pin_memory=torch.cuda.is_available(),
+        _Changed(images, change), case.batch, shuffle=True, num_workers=workers,
+        persistent_workers=workers > 0, pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
 
 
@@ -277,7 +278,7 @@ def _sgd(model: nn.Module) -> torch.optim.Optimizer:
 
 def _autocast(case: Case, device: torch.device):
     dtype = training.PRECISIONS[case.precision]
-    return torch.autocast(device.type, dtype) if dtype else nullcontext()
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 def _now(device: torch.device) -> float:

@@ -160,11 +160,12 @@ class Run:
     """
 
     def __init__(
-        self, options: Options, device: torch.device, model: nn.Module, net: nn.Module,
-        optimizer: torch.optim.Optimizer, train: BatchSource,
+        self, options: Options, device: torch.device, layout: torch.memory_format,
+        model: nn.Module, net: nn.Module, optimizer: torch.optim.Optimizer, train: BatchSource,
         path: str | os.PathLike | None, save_every: int | None,
     ) -> None:  # fmt: skip
         self.options, self.device, self.world = options, device, world()
+        self.layout = layout  # of the images
         self.model, self.net = model, net  # net: as it is called, compiled and parallel
         self.optimizer, self.train = optimizer, train
         self.steps = options.epochs * len(train)

@@ -126,9 +126,10 @@ def fit(
                      epoch and every `save_every` steps
     progress         a bar, if it takes over two seconds; in a log, a line per epoch on stderr
 
-    Afterwards the model is in eval mode on that device, its weights in channels-last layout. The
-    same seed gives the same numbers, and a run that was killed goes on as if it had not been: on a
-    CPU at the same number of threads to the bit.
+    Afterwards the model is in eval mode on that device, its weights in channels-last layout (on a
+    CPU in the usual one, where PyTorch's backward pass of that layout is broken). The same seed
+    gives the same numbers, and a run that was killed goes on as if it had not been: on a CPU at
+    the same number of threads to the bit.
 
     Ctrl-C (or the notebook's stop button) ends it after the current step: the model keeps its
     weights, and the history of the completed epochs is returned, with `stopped` saying so. A
@@ -145,13 +146,14 @@ def fit(
     _check(options, model, train, val, device, save_every)
     if sync_batchnorm:
         SyncBatchNorm.convert(model, device)
-    model.to(device, memory_format=torch.channels_last)
+    layout = _layout(model, device)
+    model.to(device, memory_format=layout)
     net = parallel(model, device)
     if compile:
         torch._dynamo.reset()  # a session's ninth network would run uncompiled, without a word
         net = torch.compile(net, mode=compile if isinstance(compile, str) else None)
     update = _optimizer(model, optimizer, momentum, weight_decay)
-    run = Run(options, device, model, net, update, train, checkpoint, save_every)
+    run = Run(options, device, layout, model, net, update, train, checkpoint, save_every)
 
     with _own_random_numbers(device, seed), _interruptible() as stop, _told(run):
         run.resume()
@@ -222,7 +224,7 @@ def _learn(run: Run, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor,
     """One update from one batch: this process's part of its mean loss and of the right answers,
     and the number of images in all processes, all of it still on the device."""
     options, world = run.options, run.world
-    images, labels = _to_device(images, labels, run.device)
+    images, labels = _to_device(images, labels, run.device, run.layout)
     run.shape = tuple(images.shape)
     size = world.sum(len(labels), run.device)
     count = min(options.accumulate, len(labels))
@@ -350,8 +352,21 @@ def _optimizer(
     )
 
 
-def _to_device(images: Tensor, labels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    layout = torch.channels_last if images.ndim == 4 else torch.preserve_format
+def _layout(model: nn.Module, device: torch.device) -> torch.memory_format:
+    """Channels-last, but the usual layout on a CPU if a strided 1x1 convolution reads few channels.
+
+    There the weights' gradient is written past its buffer: wrong numbers, or the process dies
+    (oneDNN issue 6035, of kernels that take 8 or 16 channels at a time).
+    """
+    strided = [m for m in model.modules() if isinstance(m, nn.Conv2d) and max(m.stride) > 1]
+    broken = [m for m in strided if m.kernel_size == (1, 1) and m.in_channels // m.groups < 16]
+    return torch.contiguous_format if device.type == "cpu" and broken else torch.channels_last
+
+
+def _to_device(
+    images: Tensor, labels: Tensor, device: torch.device, layout=torch.channels_last
+) -> tuple[Tensor, Tensor]:
+    layout = layout if images.ndim == 4 else torch.preserve_format
     images = images.to(device, non_blocking=True, memory_format=layout)
     return images, labels.to(device, non_blocking=True)
 

@@ -70,7 +70,6 @@ CLAIMS = {
     "the peak, measured": ("09-measured", "a third lower, or more: True"),
     "the gradients stay": ("09-measured", "same gradients: True"),
     "the price in MACs": ("09-price-verdict", "predicted by MACs: 1.14 times as long"),
-    "the price in time": ("09-price-verdict", "longer, but less than twice as long: True"),
     "statistics are counted twice": ("09-price-verdict", "recompute=True: one step, counted by the "
                                                          "first norm as 2, running mean 0.19"),
     "equal parameters": ("09-train-verdict", "residual       9,556 parameters"),

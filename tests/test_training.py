@@ -55,6 +55,23 @@ def test_digits_are_learned(digits):
     assert len(history.losses) == 3 * len(train)
 
 
+@pytest.mark.parametrize("inputs, kernel, stride, layout", [
+    (12, 1, 2, torch.contiguous_format), (12, 1, 1, torch.channels_last),
+    (12, 3, 2, torch.channels_last), (16, 1, 2, torch.channels_last)])  # fmt: skip
+def test_a_layer_whose_channels_last_gradient_is_broken_gets_the_usual_layout(
+    inputs, kernel, stride, layout
+):
+    """oneDNN issue 6035: this layer made the process die on CPUs with AVX2 and no AVX-512."""
+    model = nn.Sequential(nn.Conv2d(3, inputs, 3), nn.Conv2d(inputs, 8, kernel, stride),
+                          nn.AdaptiveAvgPool2d(1), nn.Flatten())  # fmt: skip
+    images, labels = torch.randn(40, 3, 8, 8), torch.arange(40) % 8
+    seen = []
+    model[1].register_forward_pre_hook(lambda layer, args: seen.append(args[0]))
+    quick(model, [(images[:20], labels[:20]), (images[20:], labels[20:])], [(images, labels)])
+    assert all(x.is_contiguous(memory_format=layout) for x in seen[:2])
+    assert model[0].weight.is_contiguous(memory_format=layout)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_same_seed_same_numbers_to_the_bit(digits, optimizer):
     train, val = train_val(digits, 128)
