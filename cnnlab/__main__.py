@@ -110,6 +110,8 @@ def _parser(recipe: str | None = None) -> argparse.ArgumentParser:
         "what",
         help="start: importing; trace: analysers; train: training loops; chapters: notebooks",
     )
+    bench.add_argument("--only", metavar="TEXT", help="train: the cases with this in their name")
+    bench.add_argument("--store", metavar="FOLDER", help="train: keep what was measured, as JSON")
     bench.set_defaults(run=_bench)
 
     doctor = commands.add_parser("doctor", help="what the course found on this machine")
@@ -237,8 +239,16 @@ def _bench(options: argparse.Namespace) -> int:
 
     if options.what not in BENCHES:
         raise Refused(f"no benchmark {options.what!r}; there are {', '.join(BENCHES)}")
-    for text in BENCHES[options.what]():
-        print(text, flush=True)
+    given = {key: getattr(options, key) for key in ("only", "store") if getattr(options, key)}
+    if given and options.what != "train":
+        raise Refused(f"--{next(iter(given))} is for bench train, not for {options.what}")
+    try:
+        for text in BENCHES[options.what](**given):
+            print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except (ValueError, OSError) as error:
+        raise Refused(_sentence(error)) from error
     return 0
 
 

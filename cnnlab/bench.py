@@ -50,11 +50,11 @@ def start(rounds: int = 7) -> Iterator[str]:
     yield f"  import cnnlab adds {share:.1%} of what import torch adds"
 
 
-def train() -> Iterator[str]:
+def train(only: str = "", store: str | None = None) -> Iterator[str]:
     """`training.fit` beside other ways to train; see `bench_train`."""
     from cnnlab.bench_train import run
 
-    return run()
+    return run(only=only, store=store)
 
 
 TRACED = "alexnet vgg16 googlenet resnet18 resnet50 resnet152 densenet121 densenet201".split()
@@ -202,7 +202,7 @@ def chapters(folder: str = "notebooks") -> Iterator[str]:
             yield f"  {path.stem:<32} {time.perf_counter() - began:6.1f}"
 
 
-BENCHES: dict[str, Callable[[], Iterator[str]]] = {
+BENCHES: dict[str, Callable[..., Iterator[str]]] = {
     "start": start,
     "train": train,
     "trace": trace,

@@ -12,11 +12,19 @@ keep their workers between epochs and log nothing.
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import date
 from functools import partial
+from importlib import metadata
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -73,13 +81,26 @@ GPU = (
 )  # fmt: skip
 
 
-def run(cases: tuple[Case, ...] | None = None, rounds: int = 5) -> Iterator[str]:
+def run(
+    cases: tuple[Case, ...] | None = None, rounds: int = 5, only: str = "",
+    store: str | os.PathLike | None = None,
+) -> Iterator[str]:  # fmt: skip
     """Lines of the report: images per second, the share of the floor, what a step costs beside it.
+
+    Of the cases for this device, or `cases`, those with `only` in their name. `store`: a folder;
+    each case leaves a JSON file there as soon as it is measured. ValueError if no case is left.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for case in cases or (GPU if device.type == "cuda" else CPU):
+    cases = cases or (GPU if device.type == "cuda" else CPU)
+    chosen = [case for case in cases if only.lower() in case.name.lower()]
+    if not chosen:
+        known = ", ".join(case.name for case in cases)
+        raise ValueError(f"no case has {only!r} in its name; on this device there are {known}")
+    if store is not None:
+        Path(store).mkdir(parents=True, exist_ok=True)  # before minutes of measuring
+    for case in chosen:
         seconds = measure(case, device, rounds)
-        floor = median(seconds["floor"])
+        floor, facts = median(seconds["floor"]), {}
         yield (f"train: {case.name}, batch {case.batch}, {case.precision} on {_name(device)}; "
                f"medians of {rounds} rounds, one epoch of {case.steps} steps each")
         yield f"  {'':<20}{'images/s':>10}{'of floor':>10}{'over floor, ms a step':>24}"
@@ -92,9 +113,12 @@ def run(cases: tuple[Case, ...] | None = None, rounds: int = 5) -> Iterator[str]
             # forward, and twice as much backward; 1 MAC = 2 FLOPs
             flops = 6 * trace(case.model(), case.shape).macs * case.batch * case.steps
             peak = matmul_peak(device)
+            facts = {"flops_of_an_epoch": flops, "bf16_matmul_flops_per_second": peak}
             reached = flops / median(seconds["cnnlab"])
             yield (f"  {reached / 1e12:.0f} TFLOP/s in cnnlab, {flops / floor / 1e12:.0f} at the "
                    f"floor; a bf16 matrix product {peak / 1e12:.0f}: {reached / peak:.0%}")
+        if store is not None:
+            yield f"  kept in {_keep(Path(store), case, device, seconds, facts)}"
 
 
 def measure(case: Case, device: torch.device, rounds: int) -> dict[str, list[float]]:
@@ -263,6 +287,25 @@ class _Changed(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int):
         return self.change(self.images.images[index]), int(self.images.labels[index])
+
+
+def _keep(folder: Path, case: Case, device: torch.device, seconds: dict, facts: dict) -> Path:
+    """Write what was measured, and with what, when and of which commit; returns the file."""
+    versions = {"python": platform.python_version(), "cuda": torch.version.cuda}
+    for package in ("torch", "torchvision", "accelerate", "lightning"):
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40"],
+                            cwd=Path(__file__).parent, capture_output=True, text=True)  # fmt: skip
+    how = {key: value for key, value in asdict(case).items() if key != "model"}
+    text = json.dumps({
+        "benchmark": "train", **how, "device": _name(device), "versions": versions,
+        "date": date.today().isoformat(), "commit": commit.stdout.strip() or "unknown",
+        "seconds_of_an_epoch": seconds, **facts,
+    }, indent=1)  # fmt: skip
+    name = re.sub(r"[^a-z0-9]+", "-", f"train-{case.name}-{_name(device)}".lower())
+    (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    return folder / f"{name}.json"
 
 
 def _compiled(model: nn.Module, case: Case) -> nn.Module:

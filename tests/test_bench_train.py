@@ -1,6 +1,11 @@
 """The benchmark of training runs, on anything, and its arithmetic is right. No time is tested."""
 from __future__ import annotations
 
+import json
+import re
+from datetime import date
+from importlib import metadata
+
 import pytest
 import torch
 from torch import nn
@@ -31,6 +36,28 @@ def test_the_report_divides_by_the_floor(monkeypatch):
     assert floor.split() == ["floor", "6", "1.000", "0.00"]         # 12 images in 2 s
     # shares 0.8, 1, 0.8; 0.25 s, 0, 0.5 s more in 3 steps
     assert ours.split() == ["cnnlab", "5", "0.800", "83.33"]
+
+
+def test_a_stored_result_says_what_was_measured_where_and_with_what(monkeypatch, tmp_path):
+    times = {"floor": [1.0, 3.0], "cnnlab": [1.25, 3.0]}
+    monkeypatch.setattr(bench_train, "measure", lambda case, device, rounds: times)
+    other = Case("another", tiny, (1, 8, 8), batch=4, steps=3)
+    report = list(bench_train.run((CASE, other), rounds=2, only="Tiny", store=tmp_path / "new"))
+    (file,) = (tmp_path / "new").iterdir()
+    assert report[-1] == f"  kept in {file}" and "train-a-tiny-net-cpu" in file.name
+    kept = json.loads(file.read_text())
+    assert kept["seconds_of_an_epoch"] == times
+    assert (kept["name"], kept["batch"], kept["steps"], kept["shape"]) == (
+        "a tiny net", 4, 3, [1, 8, 8])
+    assert kept["device"].startswith("CPU")
+    assert kept["versions"]["torch"] == metadata.version("torch")
+    date.fromisoformat(kept["date"])
+    assert re.fullmatch(r"([0-9a-f]{40}|\S+-g[0-9a-f]{40})(-dirty)?|unknown", kept["commit"])
+
+
+def test_a_case_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="no case has 'x' in its name; on this device there are a"):
+        list(bench_train.run((CASE,), only="x"))
 
 
 @pytest.mark.parametrize("case", bench_train.GPU, ids=lambda case: case.name)

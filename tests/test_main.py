@@ -61,6 +61,9 @@ def test_table_prints_the_trace(capsys):
         (["train", "vgg_small", "--out", "README/x"], "Not a directory"),
         (["train", "vgg_small", "--data", "faces/"], "faces is not a folder; expected one folder"),
         (["bench", "stat"], "no benchmark 'stat'; there are start, train"),
+        (["bench", "start", "--store", "x"], "--store is for bench train, not for start"),
+        (["bench", "train", "--store", "README/x"], "Not a directory"),
+        (["bench", "train", "--only", "lenet"], "no case has 'lenet' in its name; on this device"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(capsys, argv, message):
