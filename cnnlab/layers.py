@@ -11,8 +11,9 @@ from torch.fx import Proxy
 
 
 def check_image(
-        model: str, x: torch.Tensor, channels: int, needs: Iterable[tuple[str, int]] = ()) -> None:
-    """Raise ValueError unless `x` is a batch of images that `model` can take.
+        model: str, x: torch.Tensor, channels: int, needs: Iterable[tuple[str, int]] = ()
+) -> tuple[int, ...]:
+    """The sides (H, W) of `x`. Raises ValueError unless it is a batch that `model` can take.
 
     model     name for the message
     x         (B, C, H, W), floating point
@@ -20,10 +21,10 @@ def check_image(
     needs     (stage, smallest image side that gets through this stage), in the order of the stages
 
     Looks at the shape and the type only, never at values, so it costs nothing on a GPU and stays
-    out of the way of `torch.compile`, `torch.export` and symbolic tracing.
+    out of the way of `torch.compile`, `torch.export` and symbolic tracing: then it gives ().
     """
     if isinstance(x, Proxy) or torch.jit.is_tracing():
-        return  # stand-ins without a shape to compare; a recorded comparison would be wrong later
+        return ()  # stand-ins without a shape; a recorded comparison would be wrong later
     shape = tuple(x.shape)
     if len(shape) != 4:
         step = "add the batch axis with x.unsqueeze(0)" if len(shape) == 3 else "reshape it"
@@ -48,6 +49,7 @@ def check_image(
                 f"{least}x{least}, got {shape[2]}x{shape[3]}: enlarge the image (the whole network "
                 f"needs {whole}x{whole}) or use a network with fewer reductions"
             )
+    return shape[2:]
 
 
 class ConvNormActivation(nn.Sequential):

@@ -836,3 +836,14 @@ def test_a_failing_forward_keeps_its_own_words():
     with pytest.raises(TraceError, match="a learner's slip.*KeyError") as caught:
         trace(Fails(), (1, 4, 4))
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("name, shape", [
+    ("lenet5", (1, 28, 28)), ("unet", (1, 188, 188)), ("googlenet", (3, 224, 224)),
+    ("resnet18", (3, 224, 224)), ("densenet121", (3, 224, 224)), ("convnext_tiny", (3, 64, 64))])
+def test_a_graph_that_torch_fx_made_of_our_model_gives_the_same_table(name, shape):
+    model = build(name).eval()
+    table, graph = trace(model, shape), trace(torch.fx.symbolic_trace(model), shape)
+    for column in ("op", "out_shape", "params", "macs", "receptive_field"):
+        assert [getattr(row, column) for row in graph] == [getattr(row, column) for row in table]
+    assert graph.kept_bytes == table.kept_bytes

@@ -59,11 +59,11 @@ class LeNet5(nn.Module):
         size = self.image_size
         smaller = 32 - size
         needs = [("C1", 5 - smaller), ("C3", 14 - smaller), ("C5", size)]
-        check_image("LeNet-5", x, self.c1.in_channels, needs)
-        if tuple(x.shape[2:]) != (size, size):
-            height, width = x.shape[2:]
+        sides = check_image("LeNet-5", x, self.c1.in_channels, needs)
+        if sides not in ((), (size, size)):
+            got = "x".join(map(str, sides))
             raise ValueError(
-                f"LeNet-5 was built for {size}x{size} images, got {height}x{width}: resize them")
+                f"LeNet-5 was built for {size}x{size} images, got {got}: resize them")
         x = self.activation(self.c1(x))  # (B, 6, 28, 28)
         x = self.s2(x)  # (B, 6, 14, 14)
         x = self.activation(self.c3(x))  # (B, 16, 10, 10)

@@ -71,8 +71,7 @@ class UNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (B, num_classes, H', W') for each pixel of images (B, in_channels, H, W)."""
         least, step = self.smallest(), 2**self.depth
-        check_image("U-Net", x, self.in_channels, [("the bottom level", least)])
-        for side in x.shape[2:]:
+        for side in check_image("U-Net", x, self.in_channels, [("the bottom level", least)]):
             if (side - least) % step:
                 below = side - (side - least) % step
                 raise ValueError(
