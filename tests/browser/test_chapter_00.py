@@ -8,8 +8,8 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def page(lab):
-    with lab.open("00-start-here.ipynb") as opened:
+def page(lab, chapter):
+    with lab.open(chapter) as opened:
         yield opened.run_all()
 
 

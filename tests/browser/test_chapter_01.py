@@ -8,14 +8,11 @@ import pytest
 
 from cnnlab.arithmetic import GeometryError, conv_macs, output_size
 
-NOTEBOOK = "01-convolution-arithmetic.ipynb"
-
 
 @pytest.fixture(scope="module")
-def page(lab):
-    with lab.open(NOTEBOOK) as opened:
-        opened.run_all()
-        yield opened
+def page(lab, chapter):
+    with lab.open(chapter) as opened:
+        yield opened.run_all()
 
 
 @pytest.fixture

@@ -8,17 +8,14 @@ import pytest
 from cnnlab.arithmetic import Window
 from cnnlab.explorers.receptive_field import IMAGE
 
-NOTEBOOK = "02-receptive-fields.ipynb"
 EXPLORER = "receptive-field"
 
 
 @pytest.fixture
-def explorer(lab):
-    page = lab.open(NOTEBOOK)
+def explorer(page):
     page.run_cells(["02-start", "02-explore"])
     yield page.explorer(EXPLORER)
     page.check()
-    page.close()
 
 
 def shown(svg: str) -> str:
@@ -35,11 +32,9 @@ def described(layers, unit) -> str:
             f"{window.center(unit):g}.")
 
 
-def test_the_notebook_runs_from_top_to_bottom(lab):
-    with lab.open(NOTEBOOK) as page:
-        page.run_all()
-        svg = page.explorer(EXPLORER).settle()
-        assert described([(3, 1, 1), (3, 2, 1), (3, 1, 1), (3, 1, 1)], 8) in shown(svg)
+def test_the_notebook_runs_from_top_to_bottom(page):
+    svg = page.run_all().explorer(EXPLORER).settle()
+    assert described([(3, 1, 1), (3, 2, 1), (3, 1, 1), (3, 1, 1)], 8) in shown(svg)
 
 
 def test_arrow_keys_on_the_sliders_change_the_chosen_layer(explorer):

@@ -3,17 +3,7 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from cnnlab.arithmetic import conv_params, count_text, stack_params
-
-NOTEBOOK = "03-small-kernels.ipynb"
-
-
-@pytest.fixture
-def page(lab):
-    with lab.open(NOTEBOOK) as opened:
-        yield opened
 
 
 def test_the_chapter_runs_without_an_error(page):

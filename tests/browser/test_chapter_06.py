@@ -4,19 +4,9 @@ from __future__ import annotations
 import re
 import time
 
-import pytest
-
 from cnnlab.arithmetic import count_text
 from cnnlab.explorers.inception import naive, reduced
 from tests.browser.harness import PAGE_SECONDS
-
-NOTEBOOK = "06-inception.ipynb"
-
-
-@pytest.fixture
-def page(lab):
-    with lab.open(NOTEBOOK) as opened:
-        yield opened
 
 
 def test_the_chapter_runs_without_an_error(page):

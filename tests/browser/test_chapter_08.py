@@ -3,16 +3,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
-NOTEBOOK = "08-resnet.ipynb"
-
-
-@pytest.fixture
-def page(lab):
-    with lab.open(NOTEBOOK) as opened:
-        yield opened
-
 
 def test_the_chapter_runs_without_an_error(page):
     page.run_all()

@@ -3,18 +3,8 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from cnnlab.arithmetic import count_text
 from cnnlab.explorers.dense_block import dense
-
-NOTEBOOK = "09-densenet.ipynb"
-
-
-@pytest.fixture
-def page(lab):
-    with lab.open(NOTEBOOK) as opened:
-        yield opened
 
 
 def test_the_chapter_runs_without_an_error(page):
