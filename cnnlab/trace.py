@@ -280,7 +280,9 @@ class _Shortcuts(_Calls):
         if func in HARMLESS:
             return func(*args, **kwargs)
         recorder = self.recorder
-        if not torch.is_grad_enabled() or torch._C._autograd._top_saved_tensors_default_hooks(True):
+        if recorder.kept is not None and (  # the hooks' function is not in every PyTorch
+                not torch.is_grad_enabled()
+                or torch._C._autograd._top_saved_tensors_default_hooks(True)):
             recorder.kept = None  # no_grad, checkpointing or a custom function: autograd will tell
         recorder.escaped = False
         try:

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cnnlab import arithmetic
 from cnnlab.models import MODELS, build
 from cnnlab.torchvision_compat import import_torchvision
-from cnnlab.trace import RULES, TraceError, _Watched, trace
+from cnnlab.trace import KEEPS_PROVED, RULES, TraceError, _Watched, trace
 
 import_torchvision()
 from torchvision import models as published  # noqa: E402  (only importable after the line above)
@@ -136,7 +136,8 @@ def test_rules_and_autograd_keep_the_same_bytes(name, training):
         model, shape = ours(name)
     rules, autograd = kept_by_rules_and_by_autograd(model, shape, training)
     assert rules in (None, autograd)
-    assert rules or name not in QUICK.split(), "the second pass makes this one slow"
+    proved = torch.__version__.startswith(KEEPS_PROVED)     # elsewhere autograd is always asked
+    assert rules or name not in QUICK.split() or not proved, "the second pass makes this one slow"
 
 
 @pytest.mark.parametrize("name", MODELS)
