@@ -891,7 +891,7 @@ SHAPES: dict[str, Callable[[dict[str, Any]], Sequence[int] | None]] = {
 # Arguments by name, output, whether the module trains -> the tensors kept, or (dtype, bytes) of
 # new ones; None where only a pass with autograd knows.
 
-KEEPS_PROVED = ("2.13.",)  # the versions of PyTorch with which the tests compared these rules
+KEEPS_PROVED = ("2.13.", "2.14.")  # PyTorch with which the tests compared these rules
 _ALIAS = object()  # nothing is kept, and the output is the input
 
 
