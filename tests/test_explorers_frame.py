@@ -7,6 +7,7 @@ from cnnlab import drawings
 from cnnlab.exercises.frame import Option, Question, Quiz
 from cnnlab.explorers.frame import Choice, Explorer, Picture, Slider, Toggle
 from cnnlab.explorers.quiz import quiz_view
+from tests.threads import overlap
 
 
 def draw(size, kernel, shape, dotted, row):
@@ -73,15 +74,8 @@ def test_two_threads_leave_the_picture_of_the_last_state():
         return str(drawings.Svg(400, 160, f"size {size}"))
 
     tiny = Explorer("A title", [Slider("size", "size", 1, 9, 1)], slow, [], "tiny_one")
-    first = threading.Thread(target=tiny.set, kwargs={"size": 2})
-    second = threading.Thread(target=setattr, args=(tiny._widgets["size"], "value", 3))
-    first.start()
-    assert drawing.wait(10)
-    second.start()
-    second.join(0.2)     # time to overtake, were it let
-    go_on.set()
-    first.join(10)
-    second.join(10)
+    slider = tiny._widgets["size"]
+    overlap(lambda: tiny.set(size=2), lambda: setattr(slider, "value", 3), drawing, go_on)
     assert tiny.state == {"size": 3} and 'aria-label="size 3"' in tiny.svg
 
 

@@ -10,6 +10,7 @@ import pytest
 from cnnlab import lesson as lesson_module
 from cnnlab.exercises.frame import Exercise, Exercises, Option, Question, Quiz
 from cnnlab.lesson import LessonError, Progress, start
+from tests.threads import overlap
 
 
 def chapter_77():
@@ -172,21 +173,14 @@ def test_a_quiz_in_its_own_thread_loses_no_exercise(folder):
 
     def slow_read():
         kept = read()
-        if threading.current_thread() is quiz:
+        if not reading.is_set():     # the quiz: it is first
             reading.set()
             go_on.wait(10)
         return kept
 
     store._read = slow_read
-    quiz = threading.Thread(target=lesson.quiz.record, args=(1, 1))
-    cell = threading.Thread(target=lesson.exercises.weights.check, args=(27,))
-    quiz.start()
-    assert reading.wait(10)
-    cell.start()
-    cell.join(0.2)     # time to write, were it let
-    go_on.set()
-    quiz.join(10)
-    cell.join(10)
+    overlap(lambda: lesson.quiz.record(1, 1), lambda: lesson.exercises.weights.check(27),
+            reading, go_on)
     done = kept(folder)
     assert done["quiz"] == {"right": 1, "total": 1} and done["exercises"]["weights"]["passed"]
 
