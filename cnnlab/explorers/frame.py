@@ -305,7 +305,8 @@ class Explorer:
         if self._pick is None or not change["new"].get("key"):
             return
         try:
-            self.set(**self._pick(self.state, change["new"]["key"]))
+            with self._lock:
+                self.set(**self._pick(self.state, change["new"]["key"]))
         except ValueError as error:
             self.picture.error = str(error)
         except Exception as error:
