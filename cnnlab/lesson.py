@@ -66,7 +66,8 @@ class Lesson:
                 default: float | str | None = None) -> Prediction:
         """Record a guess before the measurement; `default` is the value the notebook came with.
 
-        Raises LessonError when `value` is neither a finite number nor a word.
+        Raises LessonError when `value` is neither a finite number nor a word, or a word where the
+        default is a number.
         """
         if value is ... and default is not None:
             value = default
@@ -74,6 +75,9 @@ class Lesson:
         if not (number and math.isfinite(value)) and not (isinstance(value, str) and value.strip()):
             raise LessonError(f"prediction {name!r}: got {value!r}, expected a number or a word in "
                               "quotes; write your guess, it need not be right")
+        if isinstance(value, str) and isinstance(default, (int, float)):
+            raise LessonError(f"prediction {name!r}: got {value!r}, expected a number without "
+                              f"quotes and unit, such as {default}")
         prediction = Prediction(name, value, question, unit, kept=value == default,
                                 record=self._record_prediction)
         prediction.record(prediction, None)
@@ -157,7 +161,7 @@ class Prediction:
         self.record(self, measured)
         whose = "The default" if self.kept else "You predicted"
         line = f"{whose}{' was' if self.kept else ''} {self._said(self.value)}; "
-        near, words = _compared(self.value, measured)
+        near, words = _compared(self.value, measured, self.unit)
         return Card("good" if near else "note", self.question,
                     (f"{line}measured: {self._said(measured)}.", words))
 
@@ -171,7 +175,7 @@ class Prediction:
         return self.card()._repr_mimebundle_()
 
 
-def _compared(guess: float | str, measured: float | str) -> tuple[bool, str]:
+def _compared(guess: float | str, measured: float | str, unit: str) -> tuple[bool, str]:
     """Whether the guess was near, and how far off in words."""
     if isinstance(guess, str):
         same = guess.strip().lower() == str(measured).strip().lower()
@@ -184,6 +188,8 @@ def _compared(guess: float | str, measured: float | str) -> tuple[bool, str]:
     side = "high" if abs(guess) > abs(measured) else "low"
     if 0.9 <= ratio <= 1.1:
         return True, f"Within 10%: {abs(ratio - 1):.1%} too {side}."
+    if unit == "percent":                              # "92% too high" would be ambiguous
+        return False, f"{_short(round(abs(guess - measured), 1))} percentage points too {side}."
     if 0.5 < ratio < 2:
         return False, f"{abs(ratio - 1):.0%} too {side}."
     return False, f"Too {side} by a factor of {_short(float(f'{max(ratio, 1 / ratio):.2g}'))}."

@@ -105,13 +105,23 @@ def test_block_takes_another_repair():
     assert chapter_02.exercises.block.check(Cropped).passed
 
 
+def test_block_says_what_a_concatenation_makes():
+    class Beside(chapter_02.Block):
+        def forward(self, x):
+            return torch.cat([x, self.conv(x)], 1)
+
+    message = chapter_02.exercises.block.check(Beside).message
+    assert message == "shape for an input of (1, 2, 17, 17): element 1: got 4, expected 2"
+
+
 @pytest.mark.parametrize("dilations, words", [
     ([9, 3, 27, 1], None),
     ((1, 3, 9, 17), None),
-    ([1, 3, 9, 16], "No holes, but too narrow"),
+    ([1, 3, 9, 16], "No holes, but less than 60 pixels wide"),
     ([1, 3, 9, 28], "no further apart than the windows"),
     ([2, 6, 18, 54], "no further apart than the windows"),
-    ([1, 1, 1], "No holes, but too narrow"),
+    ([1, 3, 9], "not fulfilled: four layers"),
+    ([1] * 30, "not fulfilled: four layers"),
     ([1, 3, 9, "27"], "whole numbers"),
     ([0, 3, 9, 27], "whole numbers"),
     (27, "give a list"),

@@ -196,9 +196,14 @@ def test_sixteen_says_what_it_cannot_read(answer, words):
     (((8, 16, 32, 64, 64), (1, 2, 3)), "Well done"),
     (((16, 32, 64, 64, 64), (3, 4, 5)), "too many MACs and bytes"),
     (((8, 16, 32, 64, 64), (1, 2, 3, 4)), "too many poolings"),
-    (((8, 16, 32, 64), (1, 2, 3)), "5 stages need as many widths"),
+    (((8, 16, 32, 64), (1, 2, 3)), "give five widths"),
     (7, "give a pair (widths, poolings)"),
-    (((8, 16, 32, 64, "x"), (1, 2, 3)), "fails"),
+    (((8, 16, 32, 64, "x"), (1, 2, 3)), "give five widths, whole numbers from 1"),
+    (((8, 16, 32, 64, 64.5), (1, 2, 3)), "give five widths, whole numbers from 1"),
+    (((8, 16, 32, 64, 0), (1, 2, 3)), "give five widths, whole numbers from 1"),
+    (((16, 32, 64, 64, 64), (1, 2, 6)), "different whole numbers from 1 to 5"),
+    (((16, 32, 64, 64, 64), (1, 1, 2)), "different whole numbers from 1 to 5"),
+    (((16, 32, 64, 64, 64), 3), "different whole numbers from 1 to 5"),
 ])
 def test_small_budget_says_what_is_missing(answer, words):
     assert words in chapter_05.exercises.small_budget.check(answer).message

@@ -109,10 +109,12 @@ def test_healthy_takes_every_design_that_fits(answer):
 
 @pytest.mark.parametrize("answer, words", [
     (("ReLU", "He", True), "the gradient explodes"),
-    (("ReLU", "He", False), "all images look the same"),
+    (("ReLU", "He", False), "every layer's share is at least 0.002, got 0.0006"),
+    (("tanh", "Xavier", False), "every layer's share is at least 0.002, got 0.001"),
+    (("sigmoid", "He", False), "all images look the same"),
     (("ReLU", "small, 0.01", True), "the gradient explodes"),
     (("tanh", "large, 0.3", False), "the gradient explodes"),
-    (("ReLU", "large, 0.3", False), "the gradient explodes"),
+    (("ReLU", "large, 0.3", False), "do not drift apart"),
     (("none", "He", True), "choose one of sigmoid, tanh, ReLU"),
     (("ReLU", "he", True), "choose one of 'Xavier', 'He'"),
     (("ReLU", "He"), "give a triple"),
@@ -121,6 +123,22 @@ def test_healthy_takes_every_design_that_fits(answer):
 def test_healthy_says_what_is_wrong(answer, words):
     verdict = chapter_07.exercises.healthy.check(answer)
     assert verdict.status == "wrong" and words in verdict.message
+
+
+@pytest.mark.parametrize("fill, words", [
+    (lambda weight: weight[0, 0, 1, 1].fill_(1), "Channel 0 passes, and no other"),
+    (lambda weight: weight, "A kernel of zeros passes nothing"),
+])
+def test_copying_looks_at_every_channel(fill, words):
+    verdict = chapter_07.exercises.copying.check(lambda n: chapter_07._filled(n, fill))
+    assert words in verdict.message
+
+
+def test_functions_with_other_parameters_are_told_which():
+    message = chapter_07.exercises.copying.check(lambda: nn.ReLU()).message
+    assert message.startswith("takes (), expected (channels)")
+    message = chapter_07.exercises.all_gone.check(lambda model: [model]).message
+    assert message.startswith("takes (model), expected (model, images, labels)")
 
 
 def test_copying_layers_can_be_stacked_in_any_number():

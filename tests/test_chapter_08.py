@@ -160,16 +160,65 @@ class NoNorm(nn.Module):
         return x
 
 
+class OnlyShrinks(chapter_08.Block):
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(x - F.relu(self.bn2(self.conv2(y))))
+
+
+class NoReluBetween(chapter_08.Block):
+    def forward(self, x):
+        return F.relu(x + self.bn2(self.conv2(self.bn1(self.conv1(x)))))
+
+
+class OnlyShortcut(chapter_08.Block):
+    def forward(self, x):
+        return x
+
+
+class PreOnlyShortcut(chapter_08.PreBlock):
+    def forward(self, x):
+        return x
+
+
+class PreNoNorm(chapter_08.PreBlock):
+    def forward(self, x):
+        return x + self.conv2(self.relu(self.conv1(self.relu(x))))
+
+
+class PreNoSecondRelu(chapter_08.PreBlock):
+    def forward(self, x):
+        return x + self.conv2(self.bn(self.conv1(self.relu(x))))
+
+
+class NoReturn(chapter_08.PreBlock):
+    def forward(self, x):
+        x + 1
+
+
+class NoParameter(nn.Module):
+    pass
+
+
 @pytest.mark.parametrize("exercise, answer, words", [
+    ("only_grows", OnlyShrinks, "not fulfilled: some outputs lie above their inputs"),
+    ("only_grows", NoReluBetween, "not fulfilled: conv2 reads nothing below zero"),
+    ("only_grows", OnlyShortcut, "not fulfilled: some outputs lie"),
+    ("in_place", PreOnlyShortcut, "not fulfilled: the branch adds something"),
+    ("in_place", PreNoNorm, "not fulfilled: the batch norm is used"),
+    ("in_place", PreNoSecondRelu, "not fulfilled: conv2 reads nothing below zero"),
+    ("in_place", NoReturn, "forward gives None, expected a tensor: is the `return` missing?"),
+    ("only_grows", NoParameter, "NoParameter cannot be built or run as the exercise does"),
     ("only_grows", resnet.BasicBlock(8, 8), "give the class itself"),
     ("only_grows", NotAModule, "give the class itself"),
-    ("only_grows", NoNorm, "no batch norm left"),
-    ("in_place", NoNorm, "no convolution left"),
+    ("only_grows", NoNorm, "no Conv2d left"),
+    ("in_place", NoNorm, "no Conv2d left"),
     ("budget", [(9, 16)], "give three stages"),
     ("budget", [(9, 16), (9, 32), (9, 6.4)], "two whole numbers from 1, got (9, 6.4)"),
     ("budget", [(9, 32), (9, 16), (9, 64)], "widths (32, 16, 64) shrink"),
     ("budget", [(200, 8), (9, 16), (9, 64)], "far beyond the budget"),
-    ("budget", [(8, 8), (8, 32), (2, 64)], "not fulfilled: at least 50 layers"),
+    ("budget", [(8, 8), (8, 32), (2, 64)], "not fulfilled: at least 50 layers: 2 per block, the "
+                                             "stem, the linear layer, got 38"),
     ("budget", [(14, 8), (9, 16), (2, 32)], "not fulfilled: the last stage"),
 ])
 def test_blocks_and_budgets_say_what_is_missing(exercise, answer, words):

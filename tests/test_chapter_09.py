@@ -151,13 +151,42 @@ def test_the_bad_guest_in_the_notebook_is_the_diagnosed_one(cells):
     assert chapter_09.exercises.polite.check(chapter_09.TwoLayers).passed
 
 
+class OtherOrder(chapter_09.TwoLayers):
+    def forward(self, x):
+        first = self.conv1(self.relu(x))
+        second = self.conv2(self.relu(torch.cat([x, first], 1)))
+        return torch.cat([second, first, x], 1)
+
+
+class NoFirstReLU(chapter_09.TwoLayers):
+    def forward(self, x):
+        first = self.conv1(x)
+        second = self.conv2(self.relu(torch.cat([x, first], 1)))
+        return torch.cat([x, first, second], 1)
+
+
+class NoReturn(chapter_09.TwoLayers):
+    def forward(self, x):
+        self.conv1(x)
+
+
+@pytest.mark.parametrize("answer, words", [
+    (OtherOrder, "changed, replaced, or not put first"),
+    (NoFirstReLU, "not fulfilled: no convolution reads a value below zero"),
+    (NoReturn, "forward gives None, expected a tensor: is the `return` missing?"),
+])
+def test_polite_says_what_is_wrong(answer, words):
+    verdict = chapter_09.exercises.polite.check(answer)
+    assert verdict.status == "wrong" and words in verdict.message
+
+
 @pytest.mark.parametrize("answer, words", [
     (7, "give (growth, layers, bottleneck)"),
     ((24, 8), "give (growth, layers, bottleneck)"),
     ((24.0, 8, False), "whole numbers from 1"),
     ((24, 8, 1), "bottleneck is True or False"),
     ((24, 8, True), "it keeps too much"),
-    ((16, 8, False), "not fulfilled: at least 256 channels"),
+    ((16, 8, False), "not fulfilled: at least 256 channels come out, got 192"),
     ((32, 6, True), "not fulfilled: the last layer sees"),
 ])
 def test_budget_says_what_is_missing(answer, words):

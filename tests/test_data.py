@@ -4,6 +4,8 @@ import hashlib
 import pickle
 import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,18 @@ def test_digits_are_all_there_once_and_split_by_class():
     assert len(rows[0] | rows[1] | rows[2]) == sum(map(len, rows)) == 1797  # all digits differ
     share = splits.test.labels.bincount() / splits.train.labels.bincount()
     assert (share - 360 / 1257).abs().max() < 0.02
+
+
+def test_digits_need_no_import_of_scikit_learn(monkeypatch):
+    code = "import sys, cnnlab.data as d; d.load('digits'); sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    monkeypatch.setattr("cnnlab.data.find_spec", lambda name: None)     # a file in another place
+    imported = load("digits")
+    monkeypatch.undo()
+    own = load("digits")
+    for part in ("train", "val", "test"):
+        mine, theirs = getattr(own, part), getattr(imported, part)
+        assert torch.equal(mine.images, theirs.images) and torch.equal(mine.labels, theirs.labels)
 
 
 def test_digits_keep_their_values_as_255ths():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cnnlab.exercises.frame import (Exercise, ExerciseError, Exercises, Mistake, Option, Question,
-                                    Quiz, time_limit, verify)
+                                    Quiz, at_least, at_most, output_of, time_limit, verify)
 
 
 def area(height, width):
@@ -95,7 +95,7 @@ def test_a_function_that_forgets_its_return_has_been_attempted():
     ("area", "got the string 'area'"),
     (lambda a: a, "takes (a), expected (height, width)"),
     (lambda a, b: a * b / 1, "returned 6.0, a float; the value is right"),
-    (lambda a, b: str(a * b), "returned the string '6', expected a plain int"),
+    (lambda a, b: str(a * b), "returned the string '6', expected a plain int: without quotes"),
     (lambda a, b: True, "returned the bool True, expected a plain int"),
     (lambda a, b: float("nan"), "returned NaN, which is not a number"),
     (lambda a, b: [a * b], "returned the list [6], expected a plain int"),
@@ -229,7 +229,7 @@ def test_an_error_that_is_asked_for():
     ("conv1", "conv2", "'conv2' is not it"),
     ("conv1", 3, "expected a string in quotes"),
     ((3, 4), (3,), "has 1 element, expected 2"),
-    ((3, 4), (3, 5), "element 1 5 is too large"),
+    ((3, 4), (3, 5), "element 1: 5 is too large"),
     ((3, 4), 3, "expected a tuple of 2 elements"),
     ({"a": 1}, {"b": 1}, "has no key 'a'"),
     ({"a": 1}, {"a": 1, "b": 2}, "has a key too many: 'b'"),
@@ -293,6 +293,38 @@ def test_modules_are_compared_by_what_is_observed():
     assert exercise.check(Net).passed
     assert says(exercise, Net(kernel=5)) == "parameters: returned 304, expected 112"
     assert "cannot be examined: the string 'x'" in says(exercise, "x")
+
+
+def test_a_bound_tells_what_was_got():
+    exercise = make((3, 0.5), observe=lambda answer: {
+        "at most 4 layers": at_most(answer[0], 4), "at least 0.25": at_least(answer[1], 0.25)},
+        cases=(), mistakes=(Mistake((9, 0.1), "Neither fits."),))
+    assert exercise.check((4, 0.25)).passed and exercise.check((-1, 7)).passed
+    assert says(exercise, (5, 1.0)) == "not fulfilled: at most 4 layers, got 5"
+    assert says(exercise, (1, 0.0123)) == "not fulfilled: at least 0.25, got 0.012"
+    assert says(exercise, (1000, 0.2)) == "Neither fits."
+
+
+def test_a_class_that_cannot_be_built_is_told_so_without_the_solutions_name():
+    cell = {}                                # as in a notebook: not in the file of `observe`
+    exec(compile("class Odd:\n    def __init__(self, kernel): self.k = kernel", "cell", "exec"), cell)
+    message = says(make(Net, observe=lambda answer: {"it": answer() and 1}, cases=()), cell["Odd"])
+    assert message.startswith("Odd cannot be built or run as the exercise does: it raises TypeErr")
+    assert "Net" not in message and message.endswith("forward as the exercise gives them")
+
+
+def test_an_output_that_is_no_tensor_is_refused():
+    with pytest.raises(ValueError, match="gives the number 3, expected a tensor$"):
+        output_of(lambda x: 3, 1)
+    with pytest.raises(ValueError, match="gives None, expected a tensor: is the `return` missing"):
+        output_of(lambda x: None, 1)
+
+
+def test_a_value_is_got_not_returned():
+    exercise = value(64)
+    assert says(exercise, "64") == "got the string '64', expected a plain int: without quotes"
+    assert says(exercise, 64.0) == ("got 64.0, a float; the value is right, but a whole number is "
+                                    "expected: int(x), or // in place of /")
 
 
 def test_a_requirement_has_many_right_answers():

@@ -17,8 +17,8 @@ PACKAGE = ROOT / "cnnlab"
 # with their published weights 1,150; a trace that reads any network, receptive fields and kept
 # bytes by rules, 1,550; drawings, plots and diagrams of any traced module 850; eleven explorers
 # over one frame 2,050; training that survives kill -9, full disks and lost processes 1,000; data,
-# batches and augmentation 470; the command, its benchmarks and what they keep 680.
-CODE_LINES = 8_560
+# batches and augmentation 480; the command, its benchmarks and what they keep 680.
+CODE_LINES = 8_570
 LINE_LENGTH = 100
 
 # Low to high: a module may import from lower floors only, and within its own folder.

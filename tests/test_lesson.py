@@ -108,6 +108,17 @@ def test_a_prediction_is_compared_in_words(folder, guess, measured, words):
     assert str(card).startswith("How many?\nYou predicted ")
 
 
+def test_percentages_differ_by_percentage_points(folder):
+    prediction = start("77").predict("p", 96, "How many?", unit="percent")
+    assert str(prediction.reveal(50)).endswith("\n46 percentage points too high.")
+
+
+def test_a_word_where_the_default_is_a_number_is_refused(folder):
+    with pytest.raises(LessonError, match="got '50%', expected a number without quotes and unit, "
+                                          "such as 20"):
+        start("77").predict("p", "50%", "How many?", default=20)
+
+
 def test_a_default_left_in_place_is_called_so(folder):
     prediction = start("77").predict("p", 50, "How many?", unit="MB", default=50)
     assert str(prediction) == "How many?\nThe default stands: 50 MB"

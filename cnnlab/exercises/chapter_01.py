@@ -8,7 +8,15 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+from cnnlab.exercises.frame import (
+    Exercise,
+    Exercises,
+    Mistake,
+    Option,
+    Question,
+    Quiz,
+    at_most,
+)
 
 # -- implement: MACs from the input's size
 
@@ -135,8 +143,8 @@ def _observe_halving(build: Callable[[], nn.Module]) -> dict[str, object]:
     read, mixed = _who_is_read(model)
     return {
         "output": " x ".join(map(str, table[-1].out_shape)),
-        "at most 10,000 parameters, with bias": table.params <= 10_000,
-        "at most 10,000,000 MACs": table.macs <= 10_000_000,
+        "at most 10,000 parameters, with bias": at_most(table.params, 10_000),
+        "at most 10,000,000 MACs": at_most(table.macs, 10_000_000),
         "every input pixel is read": read,
         "every output channel sees every input channel": mixed,
     }

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from cnnlab.arithmetic import Window
-from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+from cnnlab.exercises.frame import (
+    Exercise,
+    Exercises,
+    Mistake,
+    Option,
+    Question,
+    Quiz,
+    at_least,
+    called,
+    output_of,
+)
 from cnnlab.probes import support
 
 # -- sees: the recurrence from the other end
@@ -99,21 +110,23 @@ class _NoShortcut(Block):
 
 def _look(block):
     """What unit (8, 8) of the block depends on, and which of its two paths are there."""
-    module = block if isinstance(block, nn.Module) else block(2)
+    module = block if isinstance(block, nn.Module) else called(block, Block, 2)
     if not isinstance(module, nn.Module):
         raise ValueError("check the class itself: ex.block.check(Fixed), where Fixed(channels) "
                          "makes an nn.Module")
+    shape = tuple(output_of(module, torch.rand(1, 2, 17, 17)).shape)
+    if shape != (1, 2, 17, 17):
+        return {"shape for an input of (1, 2, 17, 17)": shape}
     rows, columns = support(module, (2, 17, 17), (8, 8))
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     without = _is_identity(module)
-    return {"rows seen by unit (8, 8)": rows, "columns seen by unit (8, 8)": columns,
+    return {"shape for an input of (1, 2, 17, 17)": shape,
+            "rows seen by unit (8, 8)": rows, "columns seen by unit (8, 8)": columns,
             "with all weights 0, gives x itself": without}
 
 
 def _is_identity(module):
-    import torch
-
     x = torch.rand(1, 2, 17, 17)
     with torch.no_grad():
         y = module(x)
@@ -132,8 +145,8 @@ def _stack(dilations):
     for dilation in dilations[:16]:                # no more are needed to see that it is too many
         window = window.then(3, dilation=dilation)
         offsets = {offset + step * dilation for offset in offsets for step in (-1, 0, 1)}
-    return {"at most four layers": len(dilations) <= 4,
-            "a receptive field of at least 60": window.size >= 60,
+    return {"four layers": len(dilations) == 4,
+            "a receptive field of at least 60": at_least(window.size, 60),
             "every pixel of the window is seen": len(offsets) == window.size}
 
 
@@ -208,14 +221,14 @@ exercises = Exercises(
     Exercise(
         "dilations", "Four layers that see 60 pixels", "design", 10, [1, 3, 9, 27], observe=_stack,
         mistakes=(
-            Mistake([1, 2, 4, 8], "No holes, but too narrow, like [1, 2, 4, 8] with its 31 pixels: "
-                                  "windows overlap more than they need. How far apart may two "
-                                  "windows of 3 be?"),
+            Mistake([1, 2, 4, 8], "No holes, but less than 60 pixels wide: the windows overlap "
+                                  "more than they need. How far apart may two windows of 3 be?"),
             Mistake([8, 8, 8, 8], "Wide enough, but the window has holes. The order of the layers "
                                   "changes nothing; from the smallest dilation up, a layer's taps "
                                   "may be no further apart than the windows of the map it reads "
                                   "are wide."),
-            Mistake([1] * 30, "Right, and expensive: it can be done with four layers."),
+            Mistake([1, 2, 4, 8, 16], "Wide enough and without holes, but with more than four "
+                                      "layers: it can be done with four."),
         ),
         hints=("The first layer makes windows of 3 pixels. How far may the taps of the second be "
                "apart, so that three such windows leave no gap?",

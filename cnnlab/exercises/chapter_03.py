@@ -6,7 +6,16 @@ import torch
 from torch import nn
 
 from cnnlab.arithmetic import conv_params, stack_kernel
-from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+from cnnlab.exercises.frame import (
+    Exercise,
+    Exercises,
+    Mistake,
+    Option,
+    Question,
+    Quiz,
+    at_least,
+    at_most,
+)
 
 # -- break_even: the largest hidden width that still saves weights
 
@@ -106,9 +115,9 @@ def _observe_budget(answer):
         values += after * 28 * 28
         before = after
     return {"the last layer has 64 output channels": before == 64,
-            "the view is at least 9 x 9": view >= 9,
-            f"at most {BUDGET_WEIGHTS:,} weights": weights <= BUDGET_WEIGHTS,
-            f"at most {BUDGET_VALUES:,} stored values": values <= BUDGET_VALUES}
+            "the view is at least 9 x 9": at_least(view, 9),
+            f"at most {BUDGET_WEIGHTS:,} weights": at_most(weights, BUDGET_WEIGHTS),
+            f"at most {BUDGET_VALUES:,} stored values": at_most(values, BUDGET_VALUES)}
 
 
 exercises = Exercises(

@@ -7,7 +7,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import GeometryError, conv_params
-from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+from cnnlab.exercises.frame import (
+    Exercise,
+    Exercises,
+    Mistake,
+    Option,
+    Question,
+    Quiz,
+    at_least,
+    at_most,
+    called,
+    output_of,
+)
 from cnnlab.explorers.grouped import layer, through
 
 # -- top_k: the share of images whose truth is among the k highest logits
@@ -40,7 +51,11 @@ def _along_the_batch(logits, labels, k):
     return (best == labels[None, :logits.shape[1]]).any(0).float().mean().item()
 
 
-_generator = torch.Generator().manual_seed(4)
+def _values_not_indices(logits, labels, k):
+    return (logits.topk(k, dim=1).values == labels[:, None]).any(1).float().mean().item()
+
+
+_generator = torch.Generator().manual_seed(5)  # a third are right at k = 1, two thirds at k = 3
 _logits = torch.randn(6, 8, generator=_generator)
 _labels = torch.randint(8, (6,), generator=_generator)
 
@@ -90,9 +105,9 @@ class _OnlyOneTower(nn.Module):
 
 
 def _observe_towers(build):
-    model = _built(build, 8, 12, 3)
+    model = _built(build, TwoTowers, 8, 12, 3)
     image = torch.rand(1, 8, 6, 6, requires_grad=True)
-    output = model(image)
+    output = output_of(model, image)
     observed = {"shape for an input of (1, 8, 6, 6)": tuple(output.shape),
                 "parameters for (8, 12, 3)": sum(p.numel() for p in model.parameters())}
     if tuple(output.shape) != (1, 12, 6, 6):
@@ -144,11 +159,11 @@ class _HalvedOnTop(Head):
 
 
 def _observe_head(build):
-    model = _built(build, 20, 5)
+    model = _built(build, Head, 20, 5)
     features = torch.randn(64, 20)
     with torch.no_grad():
         model.train()
-        passes = [model(features) for _ in range(400)]
+        passes = [output_of(model, features) for _ in range(400)]
         model.eval()
         still = [model(features) for _ in range(2)]
     if tuple(still[0].shape) != (64, 5):
@@ -160,10 +175,10 @@ def _observe_head(build):
             "the mean of many training passes is near the pass after model.eval()": bool(gap < 0.1)}
 
 
-def _built(build, *arguments):
+def _built(build, solution, *arguments):
     if isinstance(build, nn.Module) or not callable(build):
         raise ValueError("give the class itself, without calling it")
-    model = build(*arguments)
+    model = called(build, solution, *arguments)
     if not isinstance(model, nn.Module):
         raise ValueError(f"it makes a {type(model).__name__}, expected an nn.Module")
     return model
@@ -194,9 +209,9 @@ def _observe_mixing(answer):
         reached = through(reached, layer(before, after, groups))
         before = after
     return {"the last layer has 64 output channels": before == 64,
-            "the view is at least 3 x 3": view >= 3,
+            "the view is at least 3 x 3": at_least(view, 3),
             "every output depends on every input": all(all(row) for row in reached),
-            f"at most {MIXING_WEIGHTS:,} weights": weights <= MIXING_WEIGHTS}
+            f"at most {MIXING_WEIGHTS:,} weights": at_most(weights, MIXING_WEIGHTS)}
 
 
 exercises = Exercises(
@@ -225,6 +240,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(_error_not_accuracy, "That is the error. Asked for: the share that is right."),
             Mistake(_highest_only, "That is top-1, whatever k. Look at the k highest logits."),
+            Mistake(_values_not_indices, "You compare logits with labels. topk gives values and "
+                                         "indices: the classes are the indices."),
             Mistake(_in_any_row, "You ask whether a label is among the best of *any* image. "
                                  "Compare each label with the best of its own row."),
             Mistake(_ties_count_as_right, "Nearly: with all logits equal nothing is above the "
@@ -261,8 +278,9 @@ exercises = Exercises(
         "head", "A network that changes its mind", "spot the bug", 6, Head,
         observe=_observe_head,
         mistakes=(
-            Mistake(_AlwaysOn, "Still active after model.eval(): F.dropout knows nothing of the "
-                               "module's mode. Its `training` is True unless you say otherwise."),
+            Mistake(_AlwaysOn, "Still active after model.eval(). F.dropout knows nothing of the "
+                               "module's mode (its `training` is True unless you say otherwise), "
+                               "and an nn.Dropout made inside forward is always in train mode."),
             Mistake(_NeverOn, "Now it is never active, not even in training. Switch it off in "
                               "eval mode only."),
             Mistake(_OnlyInEval, "The wrong way round: it now drops in eval mode only."),
@@ -292,7 +310,7 @@ exercises = Exercises(
                "What does a depthwise 3x3 cost: (3, 64, 64)?",
                "64 x 64 weights for a 1x1 that sees all groups leave 1,904 for the 3x3."),
         note="Depthwise 3x3, then a dense 1x1: 576 + 4,096 = 4,672 weights instead of 36,864. "
-             "Chapter 11 builds MobileNet of such pairs."),
+             "MobileNet is built of such pairs."),
 )
 
 quiz = Quiz(
@@ -332,7 +350,7 @@ quiz = Quiz(
          Option("no input at all, since the halves do not meet",
                 "Inside its own half every connection is there."))),
     Question(
-        "The same image through the same trained network gives other logits each time. Most "
+        "The same image through the same trained network gives different logits each time. Most "
         "likely",
         (Option("the weights are drawn anew in each pass",
                 "They are drawn once, when the module is made."),

@@ -5,7 +5,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+from cnnlab.exercises.frame import (
+    Exercise,
+    Exercises,
+    Mistake,
+    Option,
+    Question,
+    Quiz,
+    at_least,
+    at_most,
+    called,
+)
 from cnnlab.models.vgg import TABLE, VGG
 from cnnlab.trace import TraceError, trace
 
@@ -80,7 +90,7 @@ def _observe_sixteen(build):
     if isinstance(build, nn.Module):
         raise ValueError("give the class itself, without calling it: ex.sixteen.check(Fixed)")
     with torch.device("meta"):                         # shapes without memory
-        model = build()
+        model = called(build, Sixteen)
     try:
         table = trace(model, (3, 224, 224))
     except TraceError as error:
@@ -100,6 +110,13 @@ def _observe_small(answer):
         raise ValueError("give a pair (widths, poolings), such as ((64, 128, 256, 512, 512), "
                          "(1, 2, 3, 4, 5))")
     widths, poolings = answer
+    if not isinstance(widths, (list, tuple)) or len(widths) != 5 or not all(
+            type(width) is int and width >= 1 for width in widths):
+        raise ValueError(f"give five widths, whole numbers from 1, got {widths!r}")
+    if not isinstance(poolings, (list, tuple)) or len({*poolings}) < len(poolings) or not all(
+            type(stage) is int and 1 <= stage <= 5 for stage in poolings):
+        raise ValueError("give the stages that end in a pooling as different whole numbers from 1 "
+                         f"to 5, such as (1, 2, 3), got {poolings!r}")
     try:
         with torch.device("meta"):                     # shapes without memory
             model = VGG(TABLE["D"], widths=widths, poolings=poolings, pool_size=4, hidden=(),
@@ -109,10 +126,10 @@ def _observe_small(answer):
         raise ValueError(f"VGG with widths={widths!r}, poolings={poolings!r} fails: "
                          f"{error}") from None
     sides = [min(row.out_shape[1:]) for row in table if len(row.out_shape) == 3]
-    return {"no map smaller than 4 x 4": min(sides) >= 4,
-            f"at most {MOST_PARAMS:,} parameters": table.params <= MOST_PARAMS,
-            f"at most {MOST_MACS:,} MACs": table.macs <= MOST_MACS,
-            f"at most {MOST_KEPT:,} bytes kept": table.kept_bytes <= MOST_KEPT}
+    return {"no map smaller than 4 x 4": at_least(min(sides), 4),
+            f"at most {MOST_PARAMS:,} parameters": at_most(table.params, MOST_PARAMS),
+            f"at most {MOST_MACS:,} MACs": at_most(table.macs, MOST_MACS),
+            f"at most {MOST_KEPT:,} bytes kept": at_most(table.kept_bytes, MOST_KEPT)}
 
 
 exercises = Exercises(
@@ -189,8 +206,8 @@ exercises = Exercises(
         ((16, 32, 64, 64, 64), (1, 2, 3)), observe=_observe_small,
         mistakes=(
             Mistake(((16, 32, 64, 64, 64), (1, 2, 3, 4, 5)),
-                    "Cheap enough, but too many poolings: 32 x 32 halved five times is one "
-                    "pixel. Leave some out."),
+                    "Cheap enough, but too many poolings: each one halves the side, and no map "
+                    "may be smaller than 4 x 4. Leave some out."),
             Mistake(((32, 64, 64, 64, 64), (1, 2, 3)),
                     "Few enough parameters, but too many MACs and bytes: both are spent early. "
                     "Narrow the first stages, and keep the early poolings."),

@@ -6,7 +6,15 @@ import torch
 from torch import nn
 
 from cnnlab.arithmetic import conv_params
-from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+from cnnlab.exercises.frame import (
+    Exercise,
+    Exercises,
+    Mistake,
+    Option,
+    Question,
+    Quiz,
+    at_most,
+)
 
 # -- collapse: two linear layers with nothing between
 
@@ -229,7 +237,7 @@ def _observe_budget(answer):
             "at least 128 of the 3x3 and 64 of the 5x5": n3x3 >= 128 and n5x5 >= 64,
             "reductions no narrower than a third of their branch":
                 3 * n3x3_reduce >= n3x3 and 3 * n5x5_reduce >= n5x5,
-            f"at most {BUDGET:,} weights": weights <= BUDGET}
+            f"at most {BUDGET:,} weights": at_most(weights, BUDGET)}
 
 
 exercises = Exercises(

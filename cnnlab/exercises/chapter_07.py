@@ -6,7 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+from cnnlab.exercises.frame import (
+    Exercise,
+    Exercises,
+    Mistake,
+    Option,
+    Question,
+    Quiz,
+    at_least,
+    at_most,
+    called,
+    output_of,
+)
 
 # -- copying: a convolution that passes on what it gets
 
@@ -46,6 +57,10 @@ def _moves_by_a_pixel(channels):
     return _filled(channels, lambda weight: [weight[c, c, 0, 0].fill_(1) for c in range(channels)])
 
 
+def _only_channel_0(channels):
+    return _filled(channels, lambda weight: weight[0, 0, 1, 1].fill_(1))
+
+
 def _without_padding(channels):
     return _filled(channels, lambda weight: nn.init.dirac_(weight), padding=0)
 
@@ -56,14 +71,14 @@ def _no_weights(channels):
 
 def _observe_copying(build):
     model = _called(build, 6)
-    pixel = torch.zeros(1, 6, 9, 9)
-    pixel[0, 2, 4, 4] = 1.0
+    pixels = torch.zeros(6, 6, 9, 9)
+    pixels[range(6), range(6), 4, 4] = 1.0                 # image c: one, in channel c
     maps = torch.rand(2, 6, 9, 9, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         return {"weights of copying_layer(6)": sum(p.numel() for p in model.parameters()),
-                "shape for an input of (2, 6, 9, 9)": tuple(model(maps).shape),
-                "where a bright pixel of channel 2 arrives, (channel, row, column)":
-                    [tuple(place[1:]) for place in model(pixel).nonzero().tolist()],
+                "shape for an input of (2, 6, 9, 9)": tuple(output_of(model, maps).shape),
+                "where a bright pixel of each channel arrives, (from, to, row, column)":
+                    [tuple(place) for place in model(pixels).nonzero().tolist()],
                 "maps without negative values pass unchanged":
                     model(maps).shape == maps.shape and torch.allclose(model(maps), maps),
                 "negative values do not pass": bool((model(-maps) >= 0).all())}
@@ -72,7 +87,7 @@ def _observe_copying(build):
 def _called(function, *arguments):
     if not callable(function) or isinstance(function, nn.Module):
         raise ValueError("give the function itself, without calling it")
-    model = function(*arguments)
+    model = called(function, copying_layer, *arguments)
     if not isinstance(model, nn.Module):
         raise ValueError(f"the function gives a {type(model).__name__}, expected an nn.Module: is "
                          "the `return` missing?")
@@ -91,6 +106,12 @@ def report(model, images, labels):
 def _read_too_late(model, images, labels):
     F.cross_entropy(model(images), labels).backward()
     model.zero_grad(set_to_none=False)
+    return [p.grad.norm().item() for p in model.parameters() if p.ndim > 1]
+
+
+def _removed_too_early(model, images, labels):
+    F.cross_entropy(model(images), labels).backward()
+    model.zero_grad()
     return [p.grad.norm().item() for p in model.parameters() if p.ndim > 1]
 
 
@@ -125,7 +146,7 @@ def _observe_report(function):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 10))
         images, labels = torch.randn(5, 1, 8, 8), torch.arange(5)
-    first, second = (function(model, images, labels) for _ in range(2))
+    first, second = (called(function, report, model, images, labels) for _ in range(2))
     return {"norms of the first call": first,
             "norms of a second call": second,
             "no gradient is left afterwards":
@@ -150,10 +171,16 @@ def _observe_healthy(answer):
     if not isinstance(norm, bool):
         raise ValueError(f"batch norm is True or False, got {norm!r}")
     passed = flow(56, activation, init, norm)
-    return {"every layer's share is at least 0.002": min(passed.gradients) >= 0.002,
-            "no layer's share is above 5": max(passed.gradients) <= 5,
-            "in the last layer images differ at least half as much as in the first":
-                passed.spreads[-1] >= passed.spreads[0] / 2}
+    smallest, largest = min(passed.gradients), max(passed.gradients)
+    differ = passed.spreads[-1] / passed.spreads[0]
+    return {"a gradient arrives: every layer's share is at least a millionth":
+                at_least(smallest, 1e-6),
+            "the images do not drift apart: in the last layer they differ at most 100 times as "
+            "much as in the first": at_most(differ, 100),
+            "every layer's share is at least 0.002": at_least(smallest, 0.002),
+            "no layer's share is above 5": at_most(largest, 5),
+            "in the last layer images differ at least 0.5 times as much as in the first":
+                at_least(differ, 0.5)}
 
 
 exercises = Exercises(
@@ -198,6 +225,8 @@ exercises = Exercises(
                             "To copy, one tap must be 1 and the others 0."),
             Mistake(_all_zero, "A kernel of zeros passes nothing. (In a residual block it would be "
                                "the right answer: chapter 08.)"),
+            Mistake(_only_channel_0, "Channel 0 passes, and no other: each channel needs its own "
+                                     "1. Loop over the channels."),
             Mistake(_moves_by_a_pixel, "Nothing is mixed, but the map moves by a pixel: the 1 "
                                        "belongs in the middle, at [1, 1]."),
             Mistake(_without_padding, "The weights are right; without padding=1 the map shrinks."),
@@ -205,7 +234,8 @@ exercises = Exercises(
                                  "convolution *can* copy."),
         ),
         hints=("Start from zeros. Which single tap reads the pixel itself?",
-               "Output channel c must read input channel c only: weight[c, c, 1, 1] = 1.",
+               "Output channel c must read input channel c only: weight[c, c, 1, 1] = 1, "
+               "inside `with torch.no_grad():`.",
                "nn.init.dirac_(conv.weight) does this."),
         note="Zeros everywhere, and a 1 in the middle of channel c's own kernel: the identity. "
              "What comes from a ReLU passes the next ReLU unchanged."),
@@ -215,6 +245,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(_read_too_late, "All zero, as reported: the gradients are cleared by zero_grad "
                                     "*before* they are read. Read first, then clear."),
+            Mistake(_removed_too_early, "zero_grad() now removes the gradients altogether, still "
+                                        "*before* they are read. Read first, then clear."),
             Mistake(_never_cleared, "The first call is right, the second is twice as large: "
                                     "backward *adds* to .grad. Clear it after reading."),
             Mistake(_cleared_before_only, "The norms are right. But the model keeps the gradients "
@@ -240,8 +272,9 @@ exercises = Exercises(
                "Which activation bounds the signal and has a slope near 1 around zero?",
                "With batch norm even the sigmoid comes into question."),
         note="Several answers fit, among them tanh with He's weights, and sigmoid with batch "
-             "norm. The usual recipe, ReLU, He and batch norm, is not among them. Healthy at the "
-             "start does not yet mean trainable: that is the second story."),
+             "norm and Xavier's or He's weights. The usual recipe, ReLU, He and batch norm, is not "
+             "among them. Healthy at the start does not yet mean trainable: that is the second "
+             "story."),
 )
 
 quiz = Quiz(

@@ -6,7 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+from cnnlab.exercises.frame import (
+    Exercise,
+    Exercises,
+    Mistake,
+    Option,
+    Question,
+    Quiz,
+    at_least,
+    at_most,
+    called,
+    output_of,
+)
 from cnnlab.models.resnet import BasicBlock, ResNet
 from cnnlab.trace import trace
 
@@ -76,32 +87,48 @@ class _NoAddition(Block):
         return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
 
 
-def _build(answer, channels=8):
+def _build(answer, solution, channels=8):
     if not (isinstance(answer, type) and issubclass(answer, nn.Module)):
         raise ValueError("give the class itself, a subclass of nn.Module, without calling it")
-    return answer(channels)
+    return called(answer, solution, channels)
+
+
+def _reads_of(convolution):
+    """A list to which every input of a convolution will be added."""
+    reads = []
+    convolution.register_forward_pre_hook(lambda module, given: reads.append(given[0].clone()))
+    return reads
+
+
+def _last(block, kind):
+    """The block's last layer of a kind."""
+    found = [layer for layer in block.modules() if isinstance(layer, kind)]
+    if not found:
+        raise ValueError(f"the block has no {kind.__name__} left: keep its layers")
+    return found[-1]
 
 
 def _last_norm_zero(block):
-    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
-    if not norms:
-        raise ValueError("the block has no batch norm left: keep its layers, change forward only")
-    for parameter in norms[-1].parameters():
+    for parameter in _last(block, nn.BatchNorm2d).parameters():
         nn.init.zeros_(parameter)
     return block
 
 
 def _observe_block(answer):
     image = torch.rand(4, 8, 6, 6)                        # as after a ReLU: nothing negative
-    output = _build(answer)(image)
+    block = _build(answer, Block)
+    reads = _reads_of(_last(block, nn.Conv2d))
+    output = output_of(block, image)
     return {
-        "parameters of the block for 8 channels": sum(
-            p.numel() for p in _build(answer).parameters()),
+        "parameters of the block for 8 channels": sum(p.numel() for p in block.parameters()),
         "shape for an input of (4, 8, 6, 6)": tuple(output.shape),
+        "some outputs lie above their inputs": bool((output > image + 0.01).any()),
         "some outputs lie below their inputs": bool((output < image - 0.01).any()),
         "no output is negative": bool((output >= 0).all()),
         "with its last norm at zero, the block passes its input on":
-            torch.allclose(_last_norm_zero(_build(answer))(image), image)}
+            torch.allclose(_last_norm_zero(_build(answer, Block))(image), image),
+        "conv2 reads nothing below zero, as behind a ReLU":
+            bool(all((x >= 0).all() for x in reads))}
 
 
 # -- in_place: a shortcut overwritten by the branch
@@ -140,23 +167,27 @@ class _ReluDropped(PreBlock):
 def _observe_pre_block(answer):
     image = torch.randn(4, 8, 6, 6)
     given = image.clone()
-    block = _build(answer)
+    block = _build(answer, PreBlock)
+    conv2, norm = _last(block, nn.Conv2d), _last(block, nn.BatchNorm2d)
+    reads, before = _reads_of(conv2), norm.running_mean.clone()
     with torch.no_grad():
-        output = block(given)
-        convolutions = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
-        if not convolutions:
-            raise ValueError("the block has no convolution left: keep its layers")
-        nn.init.zeros_(convolutions[-1].weight)
+        output = output_of(block, given)
+        nn.init.zeros_(conv2.weight)
         through = block(image.clone())
-        low = _build(answer)
+        low = _build(answer, PreBlock)
         first = low(image.clamp(max=0)) - image.clamp(max=0)
         other = low(2 * image.clamp(max=0)) - 2 * image.clamp(max=0)
     return {
+        "parameters of the block for 8 channels": sum(p.numel() for p in block.parameters()),
         "shape for an input of (4, 8, 6, 6)": tuple(output.shape),
+        "the branch adds something": not torch.allclose(output, image),
         "with conv2 at zero, the block passes its input on": torch.allclose(through, image),
         "the caller's tensor is left as it was": torch.equal(given, image),
         "the branch begins with a ReLU: it does not see values below zero":
-            torch.allclose(first, other, atol=1e-6)}
+            torch.allclose(first, other, atol=1e-6),
+        "the batch norm is used": not torch.equal(norm.running_mean, before),
+        "conv2 reads nothing below zero, as behind a ReLU":
+            bool(all((x >= 0).all() for x in reads))}
 
 
 # -- budget: depth where it is cheap
@@ -183,10 +214,10 @@ def _observe_budget(answer):
                        num_classes=10)
     table = trace(model, (3, 32, 32))
     return {f"at least {DEPTH} layers: 2 per block, the stem, the linear layer":
-                2 * sum(blocks) + 2 >= DEPTH,
-            f"the last stage is at least {WIDTH} wide": widths[-1] >= WIDTH,
-            f"at most {PARAMETERS:,} parameters": table.params <= PARAMETERS,
-            f"at most {MACS:,} MACs": table.macs <= MACS}
+                at_least(2 * sum(blocks) + 2, DEPTH),
+            f"the last stage is at least {WIDTH} wide": at_least(widths[-1], WIDTH),
+            f"at most {PARAMETERS:,} parameters": at_most(table.params, PARAMETERS),
+            f"at most {MACS:,} MACs": at_most(table.macs, MACS)}
 
 
 exercises = Exercises(
@@ -302,8 +333,8 @@ quiz = Quiz(
         (Option("gradients near zero: they vanish on their way through 56 layers",
                 "They are the largest of all layers, hundreds of times those of the last one."),
          Option("large gradients that hold for the tiniest of steps only",
-                "Right. The gradient turned around within a ten-thousandth of the weights' "
-                "length, so following it leads nowhere.", right=True),
+                "Right. The gradient had lost its direction within a millionth of the weights' "
+                "length, so a step of useful length leads nowhere.", right=True),
          Option("gradients like those of ResNet-56, but too few parameters",
                 "With option A both have exactly the same number of parameters."),
          Option("overfitting, which skip connections prevent",
@@ -330,7 +361,7 @@ quiz = Quiz(
                 "it.", right=True))),
     Question(
         "In a bottleneck that halves the map, the stride moves from the first 1x1 (paper) to the "
-        "3x3 (v1.5).",
+        "3x3 (v1.5). What does that change?",
         (Option("It costs nothing and changes nothing",
                 "The first 1x1 now works on the large map: more MACs."),
          Option("The branch reads all pixels, for more MACs",

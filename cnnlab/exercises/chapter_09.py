@@ -7,7 +7,18 @@ import math
 import torch
 from torch import nn
 
-from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+from cnnlab.exercises.frame import (
+    Exercise,
+    Exercises,
+    Mistake,
+    Option,
+    Question,
+    Quiz,
+    at_least,
+    at_most,
+    called,
+    output_of,
+)
 from cnnlab.explorers.dense_block import dense
 
 # -- widths: what enters each block, and what leaves the last one
@@ -100,15 +111,19 @@ class _ForgetsItsInput(TwoLayers):
 def _observe_polite(build):
     if not (isinstance(build, type) and issubclass(build, nn.Module)):
         raise ValueError("give the class itself, a subclass of nn.Module, without calling it")
-    model, x = build(8, 4), torch.randn(1, 8, 6, 6)
-    given = x.clone()
+    model, x = called(build, TwoLayers, 8, 4), torch.randn(1, 8, 6, 6)
+    given, reads = x.clone(), []
+    for convolution in [m for m in model.modules() if isinstance(m, nn.Conv2d)]:
+        convolution.register_forward_pre_hook(lambda module, read: reads.append(read[0].clone()))
     with torch.no_grad():
-        out = model(given)
+        out = output_of(model, given)
+        rectified = bool(all((read >= 0).all() for read in reads))
         stands = out.shape[1] > 7 and torch.equal(out[:, :8], x)
         linear = torch.allclose(model(x.clone()) + model(-x), torch.zeros(1), atol=1e-5)
     return {"shape for an input of (1, 8, 6, 6)": tuple(out.shape),
             "weights": sum(p.numel() for p in model.parameters()),
             "there is a ReLU": not linear,
+            "no convolution reads a value below zero: each stands behind a ReLU": rectified,
             "the first 8 channels that come out are the input": stands,
             "the tensor that was given is unchanged": torch.equal(given, x)}
 
@@ -128,10 +143,10 @@ def _observe_budget(answer):
     if not isinstance(bottleneck, bool):
         raise ValueError(f"bottleneck is True or False, got {bottleneck!r}")
     block = dense(64, growth, layers, bottleneck)
-    return {f"at least {OUTPUTS} channels come out": block.outputs >= OUTPUTS,
-            f"the last layer sees at least {VIEW} x {VIEW}": 2 * layers + 1 >= VIEW,
-            f"at most {WEIGHTS:,} weights": sum(block.weights) <= WEIGHTS,
-            f"at most {KEPT:,} kept values for each pixel": block.kept <= KEPT}
+    return {f"at least {OUTPUTS} channels come out": at_least(block.outputs, OUTPUTS),
+            f"the last layer sees at least {VIEW} x {VIEW}": at_least(2 * layers + 1, VIEW),
+            f"at most {WEIGHTS:,} weights": at_most(sum(block.weights), WEIGHTS),
+            f"at most {KEPT:,} kept values for each pixel": at_most(block.kept, KEPT)}
 
 
 exercises = Exercises(
@@ -191,9 +206,9 @@ exercises = Exercises(
             Mistake(_OverwritesItsInput, "The fault is still there: `inplace=True` lets the first "
                                          "ReLU write over x, which the second layer, the output "
                                          "and the caller still want to read."),
-            Mistake(_ClonesAtTheDoor, "The caller's tensor is safe now. Inside the block, the "
-                                      "first ReLU still writes over the copy, which the second "
-                                      "layer and the output read."),
+            Mistake(_ClonesAtTheDoor, "The caller's tensor is safe now. But the first 8 channels "
+                                      "that come out are not the input: inside the block x is "
+                                      "still changed, replaced, or not put first."),
             Mistake(_WithoutReLU, "Nothing is overwritten now, but the ReLUs are gone, and the "
                                   "whole block is linear."),
             Mistake(_ForgetsItsInput, "The input is missing in the concatenation that comes out: "

@@ -15,6 +15,7 @@ import inspect
 import linecache
 import math
 import numbers
+import re
 import signal
 import sys
 import textwrap
@@ -67,6 +68,27 @@ class Verdict:
         return self.card()._repr_mimebundle_()
 
 
+@dataclass(frozen=True)
+class Bound:
+    """A requirement on a number, as an observation: whether it is met, and the number."""
+
+    met: bool
+    got: float
+
+    def __str__(self) -> str:
+        return _plain(self.got) if isinstance(self.got, int) else f"{self.got:.2g}"
+
+
+def at_most(got: float, bound: float) -> Bound:
+    """The observation that `got` does not exceed `bound`."""
+    return Bound(bool(got <= bound), got)
+
+
+def at_least(got: float, bound: float) -> Bound:
+    """The observation that `got` reaches `bound`."""
+    return Bound(bool(got >= bound), got)
+
+
 class Exercise:
     """One exercise: give `check` an answer, get a `Verdict`.
 
@@ -75,7 +97,8 @@ class Exercise:
     kind "module": `observe(answer)` returns a dict of observations, {label: value}; the answer and
     the solution can be anything (a class, a model, a list of layers). A label whose value is True
     for the solution is a requirement ("at most 10,000 parameters"), for exercises that have many
-    right answers. `observe` may raise ValueError with a sentence.
+    right answers; `at_most` and `at_least` also tell what was got. `observe` may raise ValueError
+    with a sentence.
 
     `tolerance` is relative, for floats and tensors. `reveal` says whether a diagnosis tells the
     expected value (default: not for kind "value"). `working` is code or text shown with the
@@ -184,9 +207,12 @@ class Exercise:
         if self.kind == "module":
             outcome = _attempt(lambda: dict(self.observe(answer)), answer, self.seconds)
             if isinstance(outcome, _Failure) and not outcome.own:
-                outcome = replace(outcome, sentence=f"cannot be examined: {_describe(answer)} "
-                                  f"where {_describe(self.answer)} was expected, and then it "
-                                  f"{outcome.sentence}")
+                why = (f"{answer.__name__} cannot be built or run as the exercise does: it "
+                       f"{outcome.sentence}. Keep the parameters of __init__ and forward as the "
+                       "exercise gives them" if inspect.isclass(answer) else
+                       f"cannot be examined: {_describe(answer)} where {_describe(self.answer)} "
+                       f"was expected, and then it {outcome.sentence}")
+                outcome = replace(outcome, sentence=why)
             return {"": outcome} if isinstance(outcome, _Failure) else outcome
         call_name = getattr(answer, "__name__", "your function").replace("<lambda>", "f")
         for case in self.cases:
@@ -218,9 +244,13 @@ class Exercise:
                 return f"{label}: {text}" if label else text
             if self.kind == "module" and label != wanted_label:
                 return f"observed {label!r} where {wanted_label!r} was expected"
+            got_number = f", got {value}" if isinstance(value, Bound) else ""
+            value, wanted = (one.met if isinstance(one, Bound) else one for one in (value, wanted))
             if self.kind == "module" and wanted is True and value is False:
-                return f"not fulfilled: {label}"
+                return f"not fulfilled: {label}{got_number}"
             difference = _difference(value, wanted, self.tolerance, self.reveal)
+            if difference and self.kind == "value":    # nothing was called
+                difference = _got(difference)
             if difference:
                 return f"{label}: {difference}" if label else difference
         if len(got) != len(expected):
@@ -284,6 +314,25 @@ class Exercises(Sequence):
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
         return self.card()._repr_mimebundle_()
+
+
+# -- for `observe`: call what the learner gave
+
+def called(answer: Callable, solution: Callable, *arguments: object) -> object:
+    """What the learner's function or class gives. Raises ValueError where it takes others."""
+    misfit = _signature_misfit(answer, solution, arguments)
+    if misfit:
+        raise ValueError(misfit.sentence)
+    return answer(*arguments)
+
+
+def output_of(model: Callable, *inputs: object) -> object:
+    """The tensor that the learner's model gives. Raises ValueError where it gives none."""
+    out = model(*inputs)
+    if not _is_tensor(out):
+        missing = ": is the `return` missing?" if out is None else ""
+        raise ValueError(f"forward gives {_describe(out)}, expected a tensor{missing}")
+    return out
 
 
 # -- observing: run the learner's code and keep whatever happens
@@ -510,13 +559,14 @@ def _difference(got: object, expected: object, tolerance: float, reveal: bool) -
 def _number_difference(got, expected, tolerance, reveal) -> str | None:
     whole = isinstance(expected, numbers.Integral)
     if isinstance(got, bool) or not isinstance(got, numbers.Real):
-        return f"returned {_describe(got)}, expected {_kind_of(expected)}"
+        quotes = ": without quotes" if isinstance(got, str) else ""
+        return f"returned {_describe(got)}, expected {_kind_of(expected)}{quotes}"
     if got != got and expected == expected:
         return "returned NaN, which is not a number: is something divided 0 by 0?"
     if whole:
         if got == expected and not isinstance(got, numbers.Integral):
             return (f"returned {got}, a float; the value is right, but a whole number is "
-                    "expected: divide with // instead of /")
+                    "expected: int(x), or // in place of /")
         return None if got == expected else _unequal(got, expected, reveal)
     if math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance * 1e-3):
         return None
@@ -531,7 +581,7 @@ def _sequence_difference(got, expected, tolerance, reveal) -> str | None:
     for index, (one, wanted) in enumerate(zip(got, expected)):
         difference = _difference(one, wanted, tolerance, reveal)
         if difference:
-            return f"element {index} {difference}"
+            return f"element {index}: {_got(difference)}"
     return None
 
 
@@ -543,7 +593,7 @@ def _dict_difference(got, expected, tolerance, reveal) -> str | None:
             return f"has no key {key!r}; keys: {', '.join(map(repr, got)) or 'none'}"
         difference = _difference(got[key], wanted, tolerance, reveal)
         if difference:
-            return f"key {key!r} {difference}"
+            return f"key {key!r}: {_got(difference)}"
     extra = [key for key in got if key not in expected]
     return f"has a key too many: {extra[0]!r}" if extra else None
 
@@ -563,6 +613,11 @@ def _tensor_difference(got, expected, tolerance, reveal) -> str | None:
         return None
     return (f"has the right shape, but {int((worst > bound * (1 + expected.abs())).sum()):,} of "
             f"{got.numel():,} values differ, by up to {float(worst.max()):.3g}")
+
+
+def _got(difference: str) -> str:
+    """The sentence about something that was not returned by itself."""
+    return re.sub("^returned ", "got ", difference)
 
 
 def _unequal(got: object, expected: object, reveal: bool) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from cnnlab import drawings
 from cnnlab.arithmetic import conv_macs, extent, output_size
+from cnnlab.data import digits_table
 from cnnlab.explorers.frame import Choice, Explorer, Slider, Toggle
 from cnnlab.look import (GRID, HIGHLIGHT, INK, INPUT, KERNEL, LARGE, MUTED, OUTPUT, SMALL, TEXT,
                          TITLE, mix, shade)
@@ -58,9 +59,7 @@ def picture(name: str) -> tuple[np.ndarray, float, float]:
 @lru_cache(maxsize=2)
 def _pixels(name: str) -> np.ndarray:
     if name == "digit":
-        from sklearn.datasets import load_digits
-
-        return load_digits().images[0]
+        return digits_table()[0, :-1].reshape(8, 8)
     from sklearn.datasets import load_sample_image
 
     gray = load_sample_image("china.jpg")[0:400, 10:410].mean(2)
