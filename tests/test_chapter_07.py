@@ -64,6 +64,8 @@ CLAIMS = {
         "07-during-verdict", "    plain-56 True   plain-20 False"),
     "degradation stays when gradients have equal size": (
         "07-equal-verdict", "equal steps, every plain-56 above 1.2: True"),
+    "and plain-20 learns with the sizes of plain-56": (
+        "07-equal-verdict", "first share over 100, every plain-20 below 1: True"),
     "while plain-20 learns": ("07-equal-verdict", "equal steps, every plain-20 below 0.7: True"),
     "a 56-layer net can copy the 20-layer one": (
         "07-copy-verdict", "training loss as plain-20's, to 1e-4: True"),

@@ -307,7 +307,7 @@ def test_a_bound_tells_what_was_got():
 
 def test_a_class_that_cannot_be_built_is_told_so_without_the_solutions_name():
     cell = {}                                # as in a notebook: not in the file of `observe`
-    exec(compile("class Odd:\n    def __init__(self, kernel): self.k = kernel", "cell", "exec"), cell)
+    exec(compile("class Odd:\n    def __init__(self, k): self.k = k", "cell", "exec"), cell)
     message = says(make(Net, observe=lambda answer: {"it": answer() and 1}, cases=()), cell["Odd"])
     assert message.startswith("Odd cannot be built or run as the exercise does: it raises TypeErr")
     assert "Net" not in message and message.endswith("forward as the exercise gives them")
