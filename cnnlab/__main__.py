@@ -41,10 +41,10 @@ class Refused(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 something is missing or failed, 2 bad input, 130 interrupted."""
-    options = _parser().parse_args(argv)
-    if options.run is _train and options.model in RECIPES:  # its values become the defaults
-        options = _parser(options.model).parse_args(argv)
     try:
+        options = _parser().parse_args(argv)
+        if options.run is _train and options.model in RECIPES:  # its values become the defaults
+            options = _parser(options.model).parse_args(argv)
         return options.run(options)
     except Refused as error:
         print(f"cnnlab: {error}", file=sys.stderr, flush=True)
@@ -64,8 +64,10 @@ def _parser(recipe: str | None = None) -> argparse.ArgumentParser:
 
     table = commands.add_parser("table", help="a model layer by layer: shapes, parameters, MACs")
     table.add_argument("model", help="for example vgg16")
-    table.add_argument("--input", default="3,224,224", metavar="C,H,W", help="default: %(default)s")
-    table.add_argument("--depth", type=int, help="one row per module, down to this depth")
+    table.add_argument(
+        "--input", type=_shape, metavar="C,H,W",
+        help="such as 3,224,224; default: the images that the model was made for")
+    table.add_argument("--depth", type=int, help="one row per module, down to this depth, from 1")
     table.set_defaults(run=_table)
 
     train = commands.add_parser(
@@ -135,20 +137,27 @@ def _add(parser: argparse.ArgumentParser, title: str, **flags: tuple) -> argpars
     return group
 
 
-def _table(options: argparse.Namespace) -> int:
+def _shape(text: str) -> tuple[int, ...]:
     try:
-        shape = tuple(int(size) for size in options.input.split(","))
+        shape = tuple(int(size) for size in text.split(","))
         if len(shape) != 3 or min(shape) < 1:
             raise ValueError
     except ValueError:
         raise Refused(
-            f"--input {options.input}: expected channels,height,width, such as 3,224,224"
+            f"--input {text}: expected channels,height,width, such as 3,224,224"
         ) from None
-    from cnnlab.models import build
+    return shape
+
+
+def _table(options: argparse.Namespace) -> int:
+    from cnnlab.models import build, image_shape
     from cnnlab.models import options as known
     from cnnlab.trace import trace
 
+    if options.depth is not None and options.depth < 1:
+        raise Refused(f"--depth {options.depth}: expected at least 1")
     try:
+        shape = options.input or image_shape(options.model)
         given = {"in_channels": shape[0]} if "in_channels" in known(options.model) else {}
         table = trace(build(options.model, **given), shape)
         print(table.fold(options.depth) if options.depth else table)

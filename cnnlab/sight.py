@@ -68,11 +68,21 @@ class Resize:
     out: int
     mode: str  # "adaptive", "nearest" or "linear"
     align_corners: bool = False
+    factor: float | None = None  # given by the caller; PyTorch then ignores out / size
+
+    @property
+    def step(self) -> Fraction:
+        """Input pixels per unit."""
+        if self.factor:
+            return 1 / Fraction(self.factor).limit_denominator(1_000_000)
+        return Fraction(self.size, self.out)
 
     def __call__(self, units: np.ndarray) -> np.ndarray:
         units = units[..., None]
         if self.mode == "nearest":  # in float32, as PyTorch rounds: 22 * (39 / 66) gives 12, not 13
             scale = np.float32(self.size) / np.float32(self.out)
+            if self.factor:
+                scale = np.float32(1 / self.factor)
             return np.floor(units.astype(np.float32) * scale).astype(np.int64)
         if self.mode == "adaptive":
             first, last = units * self.size // self.out, -(-(units + 1) * self.size // self.out) - 1
@@ -82,7 +92,8 @@ class Resize:
         if self.align_corners:
             above, below = units * (self.size - 1), max(self.out - 1, 1)
         else:
-            above, below = (2 * units + 1) * self.size - self.out, 2 * self.out
+            step = self.step
+            above, below = (2 * units + 1) * step.numerator - step.denominator, 2 * step.denominator
         return np.concatenate([above // below, -(-above // below)], axis=-1)
 
 
@@ -152,7 +163,7 @@ class Sight:
         if taps.mode == "adaptive" and taps.size % taps.out == 0:
             step = taps.size // taps.out
             return self.slide(Slide(step, step), taps.out)
-        rate = self.rate and self.rate * Fraction(taps.size, taps.out)
+        rate = self.rate and self.rate * taps.step
         return Sight(taps.out, [(self, taps)], rate)
 
     def whole(self) -> Sight:

@@ -302,7 +302,8 @@ class LayerTable(Sequence[Layer]):
         if row.sights is None:
             raise ValueError(f"what {row.path or row.module} sees is unknown: {row.note}")
         sizes = [sight.units for sight in row.sights]
-        if len(unit) != len(sizes) or any(not 0 <= u < n for u, n in zip(unit, sizes)):
+        whole = all(isinstance(u, int) for u in unit)
+        if not whole or len(unit) != len(sizes) or any(not 0 <= u < n for u, n in zip(unit, sizes)):
             raise ValueError(
                 f"unit {unit} does not exist: {row.path or row.module} has a map of "
                 f"{' x '.join(map(str, sizes))} units"

@@ -13,7 +13,9 @@ rule, the row says so; nothing is guessed. `trace(..., rules={"my_op": rule})` a
 
 from __future__ import annotations
 
+import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -58,6 +60,9 @@ def trace(
 
     Raises TraceError if the forward pass fails, with the module and the shapes it got.
     """
+    if not isinstance(model, nn.Module):
+        made = f"{model.__name__}(...)" if isinstance(model, type) else "build('resnet50')"
+        raise TraceError(f"trace got {model!r:.80}, expected a module, such as {made}")
     if not inputs:
         raise TraceError("trace got no input: give it a shape such as (3, 224, 224)")
     watched = _Watched(model, inputs, training)
@@ -91,6 +96,10 @@ def trace(
     )
 
 
+_ONE_AT_A_TIME = threading.RLock()
+_MODULES_OWN = frozenset(nn.Module().__dict__)  # attributes that every module has
+
+
 class _Watched:
     """The caller's model, with the inputs and the way to run it unharmed."""
 
@@ -105,9 +114,16 @@ class _Watched:
                     f"{path or 'the model'} is TorchScript, which hides its operations: trace the "
                     f"module that it was made from"
                 )
+            if type(module).__module__.startswith(("torch.ao.nn.", "torch.nn.quantized")):
+                raise TraceError(
+                    f"{path or 'the model'} is quantized ({type(module).__name__}): trace the "
+                    f"float model that it was made from"
+                )
         self.params = _state_of(modules, "_parameters")
         self.buffers = _state_of(modules, "_buffers")
-        self.inputs = tuple(_to_meta(one) for one in inputs)
+        floats = [p.dtype for p in self.params.values() if p.is_floating_point()]
+        dtype = floats[0] if floats else torch.get_default_dtype()
+        self.inputs = tuple(_to_meta(one, dtype) for one in inputs)
         self.shapes = tuple(tuple(one.shape[1:]) for one in _tensors(self.inputs))
 
     def record_fast(self, rules: Mapping[str, Rule]) -> _Recorder | None:
@@ -168,7 +184,7 @@ class _Watched:
             return tensor
 
         saving = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-        with self._unharmed(leaves_train=True), torch.enable_grad(), saving:
+        with self._unharmed(leaves_train=True), torch.enable_grad(), saving, _flash_attention():
             with _module_stack(self.places, stack), _Calls(stack) as calls, _QuickNorm():
                 torch.func.functional_call(self.model, state, inputs)
         return kept
@@ -176,12 +192,14 @@ class _Watched:
     def _swapped(self, on_meta: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]:
         """Parameters, buffers and inputs to run with.
 
-        On meta: twins with shapes but without memory. For real: the model's own parameters, which
-        are only read, and copies of its buffers, which may be written to.
+        On meta: twins with shapes but without memory. For real: copies, which may be written to.
         """
         params, buffers = self.params, self.buffers
         if not on_meta:
             device = next((p.device for p in params.values()), torch.device("cpu"))
+            copies = {name: p.detach().clone() for name, p in params.items()}
+            params = {name: copies[name].requires_grad_(p.requires_grad)
+                      for name, p in params.items()}  # fmt: skip
             buffers = {name: buffer.clone() for name, buffer in buffers.items()}
             return params, buffers, _map(self.inputs, lambda x: torch.zeros_like(x, device=device))
         twins = {
@@ -193,25 +211,37 @@ class _Watched:
 
     @contextmanager
     def _unharmed(self, leaves_train: bool) -> Iterator[None]:
-        """Modes as asked for; all attributes and the random state are put back afterwards."""
-        modes, saved = [(module, module.training) for module in self.modules], []
-        for module in self.modules:
-            parts = module._parameters, module._buffers, module._modules, module.__dict__
-            saved += [(part, part.copy()) for part in parts]
-        random_state = torch.get_rng_state()
-        try:
-            for module, mode in modes:
-                wanted = self.training or (leaves_train and not module._modules)
-                if mode != wanted:  # PyTorch is slow to set an attribute of a module
-                    module.training = wanted
-            yield
-        finally:
-            for part, before in saved:
-                part.update(before)
-                if len(part) > len(before):  # what forward stored: running sums, features
-                    for name in part.keys() - before.keys():
-                        del part[name]
-            torch.set_rng_state(random_state)
+        """Modes as asked for; all attributes and the random state are put back afterwards.
+
+        One thread at a time: what a trace patches belongs to the whole process.
+        """
+        with _ONE_AT_A_TIME:
+            saved, contents, random_state = [], [], torch.get_rng_state()
+            for module in self.modules:
+                parts = module._parameters, module._buffers, module._modules, module.__dict__
+                saved += [(part, part.copy()) for part in parts]
+                for name in module.__dict__.keys() - _MODULES_OWN:
+                    value = module.__dict__[name]
+                    if isinstance(value, (list, dict, set, deque)):
+                        contents.append((value, value.copy()))
+                    elif isinstance(value, Tensor):  # forward may write to it
+                        module.__dict__[name] = value.detach().clone()
+            try:
+                for module in self.modules:
+                    wanted = self.training or (leaves_train and not module._modules)
+                    if module.training != wanted:  # PyTorch is slow to set a module's attribute
+                        module.training = wanted
+                yield
+            finally:
+                for part, before in saved:
+                    part.update(before)
+                    if len(part) > len(before):  # what forward stored: running sums, features
+                        for name in part.keys() - before.keys():
+                            del part[name]
+                for value, before in contents:
+                    value.clear()
+                    (value.extend if isinstance(value, (list, deque)) else value.update)(before)
+                torch.set_rng_state(random_state)
 
     def explain(self, error: Exception) -> TraceError:
         """Name the module in whose forward the error was raised, and the line."""
@@ -222,9 +252,12 @@ class _Watched:
                 path = self.places[id(module)][0] or "the model itself"
                 where = f"{path} ({type(module).__name__}), line {line} of its forward"
         shapes = ", ".join(map(str, self.shapes))
+        advice = "Run the model on such an input yourself, and fix that first"
+        if self.shapes and len(self.shapes[0]) == 4 and self.shapes[0][0] == 1:
+            advice = f"A shape is given without the batch: {self.shapes[0][1:]}"
         return TraceError(
             f"{where or 'the model'} fails on input {shapes}: {_first_line(error)} "
-            f"[{type(error).__name__}]. Run the model on such an input yourself, and fix that first"
+            f"[{type(error).__name__}]. {advice}"
         )
 
 
@@ -318,6 +351,26 @@ class _QuickNorm(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
+@contextmanager
+def _flash_attention() -> Iterator[None]:
+    """Attention as PyTorch runs it on a CPU: on meta tensors it would keep the whole matrix."""
+    plain = F.scaled_dot_product_attention
+
+    def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **others):
+        usual = query.is_meta and query.dim() == 4 and attn_mask is None and not dropout_p
+        usual = usual and all(x.stride(-1) == 1 for x in (query, key, value))
+        if not usual or others.get("enable_gqa"):
+            return plain(query, key, value, attn_mask, dropout_p, is_causal, **others)
+        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        return flash(query, key, value, 0.0, is_causal, scale=others.get("scale"))[0]
+
+    F.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = plain
+
+
 def _batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     return torch.batch_norm(x, weight, bias, mean, var, training, momentum, eps, False)
 
@@ -325,7 +378,7 @@ def _batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0
 class _Seen:
     """What is known of a tensor: attached to it while the trace runs."""
 
-    __slots__ = ("sights", "at", "row", "storage", "grad", "memory", "kind")
+    __slots__ = ("sights", "at", "row", "storage", "grad", "memory", "kind", "base")
 
     def __init__(self, sights, at, row, storage, kind=None):
         self.sights: tuple[Sight, ...] | None = sights  # one per image axis; None if unknown
@@ -335,6 +388,7 @@ class _Seen:
         self.grad = False  # made of a parameter that is trained
         self.memory: int = storage  # the storage it has while bytes for backward are counted
         self.kind = kind  # equal for tensors that plans need not tell apart; None: no plan
+        self.base: _Seen | None = None  # the tensor that it is a view of
 
 
 _CONSTANT = _Seen((), (), -1, -1)  # a parameter, or made of parameters: sees nothing of the image
@@ -433,6 +487,7 @@ class _Recorder(TorchDispatchMode):
         self.kept: dict[int, dict[str, int]] | None = None  # None: only a pass with autograd knows
         self.kept_storages: set[int] = set()
         self.viewed: set[int] = set()  # storages that have views
+        self.written: dict[int, Any] = {}  # storages of constants that the input was written to
         self.plans: dict[tuple, _Plan] = {}
         self.kinds: dict[tuple, int] = {}
         self.escaped = False
@@ -481,6 +536,9 @@ class _Recorder(TorchDispatchMode):
                 tensors += [y for y in x if isinstance(y, Tensor)]
         if kwargs:
             tensors += [x for x in kwargs.values() if isinstance(x, Tensor)]
+        for x in tensors if self.written else ():
+            if not hasattr(x, "_seen") and x.untyped_storage()._cdata in self.written:
+                x._seen = _Seen(None, (), len(self.rows) - 1, self._new_storage(0))
         known = [x for x in tensors if hasattr(x, "_seen")]
         used = [self.params[id(x)] for x in tensors if id(x) in self.params]
         if operation.constant or not (known or used):
@@ -496,6 +554,13 @@ class _Recorder(TorchDispatchMode):
             plan, sights = self._plan(operation, named, tensors, known, first, shares is None)
             if first is not out:  # of several outputs each has a shape of its own
                 plan.kind = None
+            if known and shares is None and operation.in_place:
+                storage = first.untyped_storage()  # kept: its address must not be used twice
+                self.written[storage._cdata] = storage
+                plan.fields["note"] = (
+                    "written into a tensor that was not made of the input: positions are not "
+                    "followed through it"
+                )
             self._write(plan, sights, known, used, shares, out)
         return out
 
@@ -633,7 +698,10 @@ class _Recorder(TorchDispatchMode):
         operation, fields = plan.operation, plan.fields
         params = sum([self.unused.pop(name, 0) for name in used]) if used else 0
         storage = self._new_storage(plan.nbytes) if shares is None else shares.storage
-        if shares is None or operation.in_place or params or plan.collapsed or fields["note"]:
+        note = fields["note"]
+        if operation.in_place and shares is not None:
+            note = self._into_bases(shares.base, sights, fields["at"]) or note
+        if shares is None or operation.in_place or params or plan.collapsed or note:
             row = len(self.rows)
             path, module = self.stack[-1] if self.stack else ("", "")
             self.row_calls.append(self.calls.now)
@@ -651,6 +719,7 @@ class _Recorder(TorchDispatchMode):
                         "sights": sights,
                         "memory": self.memory,
                         "covers": (row,),
+                        "note": note,
                     }
                 )
             )
@@ -659,6 +728,7 @@ class _Recorder(TorchDispatchMode):
         seen = _Seen(sights, fields["at"], row, storage, plan.kind)
         if shares is not None:
             seen.memory = shares.memory
+            seen.base = shares.base if operation.in_place else shares
             if not operation.in_place:
                 self.viewed.add(seen.memory)
         if plan.grad and self.kept is not None:
@@ -667,6 +737,19 @@ class _Recorder(TorchDispatchMode):
         for tensor in out if isinstance(out, (list, tuple)) else (out,):
             if isinstance(tensor, Tensor):
                 tensor._seen = seen
+
+    def _into_bases(self, base: _Seen | None, sights, at) -> str:
+        """What was written into a view is in the tensors that it is a view of: they see it, too."""
+        lost = ""
+        while base is not None:
+            sizes = [sight.units for sight in base.sights or ()]
+            if sights and at == base.at and sizes == [sight.units for sight in sights]:
+                base.sights = tuple(map(Sight.join, zip(base.sights, sights)))
+            elif base.sights:
+                base.sights, base.at = None, ()
+                lost = "written into a part of the image: positions are not followed any further"
+            base.row, base.kind, base = len(self.rows), None, base.base
+        return lost
 
     def _keeps(self, operation, named, known, out) -> list | object | None:
         """What autograd keeps for the backward pass: (place in known, or -1 for the output), or
@@ -733,9 +816,12 @@ class _Operation:
         pointwise = torch.Tag.pointwise in func.tags or self.name in POINTWISE
         self.in_place_same = self.in_place and pointwise
         self.overload = func  # kept alive, for its id
-        self.ours = rules.get(self.name) is RULES.get(self.name)
-        self.rule = rules.get(self.name) or (_pointwise if pointwise else _unknown)
-        self.shape = SHAPES.get(self.name)
+        rule = rules.get(self.name)
+        self.ours = rule is RULES.get(self.name)
+        if self.ours and func.namespace != "aten":  # an operation of the same name, not PyTorch's
+            rule = None
+        self.rule = rule or (_pointwise if pointwise else _unknown)
+        self.shape = SHAPES.get(self.name) if func.namespace == "aten" else None
 
     def bind(self, args, kwargs, names: Sequence[str] = ()) -> dict[str, Any]:
         """Arguments by name, defaults filled in; `names` where Python's order is another."""
@@ -770,7 +856,7 @@ def _norm_shape(a):
 def _conv_shape(a):
     x, weight, groups = a["input"], a["weight"], a["groups"]
     padding = 0 if a["padding"] == "valid" else a["padding"]
-    if x.dim() != weight.dim() or padding == "same":
+    if x.dim() != weight.dim() or padding == "same" or x.dtype != weight.dtype:
         return None
     expected = weight.shape[1] * groups
     if x.shape[1] != expected:
@@ -792,6 +878,8 @@ def _linear_shape(a):
             f"it has {x.shape[-1]} features where the weight expects {weight.shape[1]}; the "
             f"model was built for another input size"
         )
+    if x.dtype != weight.dtype:
+        return None
     return (*x.shape[:-1], weight.shape[0])
 
 
@@ -852,7 +940,7 @@ def _adaptive_shape(a):
 
 
 def _mean_shape(a):
-    x, dims = a["self"], a["dim"]
+    x, dims = a["self"], a.get("dim")
     if not dims or not x.is_floating_point() or a["dtype"] is not None:
         return None
     gone = {d % x.dim() for d in dims}
@@ -953,9 +1041,10 @@ KEEPS: dict[str, Callable] = {
     ),
     **dict.fromkeys(
         "add cat mean sum flatten view reshape permute transpose squeeze unsqueeze slice select "
-        "chunk split unbind constant_pad_nd pad contiguous".split(),
+        "chunk split unbind constant_pad_nd contiguous".split(),
         _nothing,
     ),
+    "pad": lambda a, *_: () if a["mode"] == "constant" else None,
 }
 KEEPS_IN_PLACE: dict[str, Callable] = {
     "add": _nothing,
@@ -1135,7 +1224,7 @@ def _resize(call: Call) -> None:
     mode = "adaptive" if call.name.startswith("adaptive") else "linear"
     mode = "nearest" if "nearest" in call.name else mode
     call.other_ops = max(call.out.numel(), call.data[0].numel())
-    corners = bool(call.args.get("align_corners"))
+    corners, factors = bool(call.args.get("align_corners")), _scale_factors(call)
     if "bicubic" in call.name or "exact" in call.name:
         return call.lose(f"no rule for the receptive field of {call.name}")
 
@@ -1143,9 +1232,17 @@ def _resize(call: Call) -> None:
         size, out = call.data[0].shape[dim], call.out.shape[dim]
         if size == out or (dim < 2 and call.data[0].dim() > 3):
             return sight, dim
-        return sight.resize(Resize(size, out, mode, corners)), dim
+        factor = factors[dim - 2] if factors and not corners else None
+        return sight.resize(Resize(size, out, mode, corners, factor)), dim
 
     call.each(step)
+
+
+def _scale_factors(call: Call) -> Sequence[float | None] | None:
+    """Per image axis, where `F.interpolate` was given factors: PyTorch then scales by them."""
+    axes = call.data[0].dim() - 2
+    names = ("scales",) if axes == 1 else ("scales_d", "scales_h", "scales_w")[-axes:]
+    return call.args.get("scale_factors") or [call.args.get(name) for name in names]
 
 
 def _linear(call: Call) -> None:
@@ -1254,11 +1351,18 @@ def _permute(call: Call) -> None:
     x, a = call.data[0], call.args
     if "dims" in a:
         order = [d % x.dim() for d in a["dims"]]
+    elif "source" in a:
+        source, target = ([d % x.dim() for d in ([dims] if isinstance(dims, int) else dims)]
+                          for dims in (a["source"], a["destination"]))  # fmt: skip
+        rest = iter(d for d in range(x.dim()) if d not in source)
+        moved = dict(zip(target, source))
+        order = [moved[d] if d in moved else next(rest) for d in range(x.dim())]
+    elif call.name in ("t", "numpy_T", "matrix_H", "mT", "mH"):
+        flip = x.dim() if call.name in ("t", "numpy_T") else 2
+        order = [*range(x.dim() - flip), *reversed(range(x.dim() - flip, x.dim()))]
     else:
         order = list(range(x.dim()))
         i, j = ((a["dim0"], a["dim1"]) if "dim0" in a else (a["axis0"], a["axis1"]))
-        if call.name == "t":
-            i, j = 0, 1
         order[i], order[j] = order[j], order[i]
     call.each(lambda sight, dim: (sight, order.index(dim)))
 
@@ -1334,7 +1438,7 @@ POINTWISE = frozenset(
     "dropout feature_dropout alpha_dropout relu6 hardtanh hardswish hardsigmoid selu silu mish "
     "contiguous clone detach alias to _to_copy type_as prelu leaky_relu rrelu celu copy lift_fresh "
     "bernoulli zero fill masked_fill where clamp pow square float half native_dropout softplus "
-    "requires_grad to_dense log_sigmoid".split()
+    "requires_grad to_dense log_sigmoid resolve_conj resolve_neg".split()
 )
 
 RULES: dict[str, Rule] = {
@@ -1370,7 +1474,10 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(
         "view reshape flatten unflatten squeeze unsqueeze _unsafe_view view_as ravel".split(), _view
     ),
-    **dict.fromkeys(("permute", "transpose", "swapaxes", "t", "numpy_T", "movedim"), _permute),
+    **dict.fromkeys(
+        "permute transpose swapaxes swapdims t numpy_T matrix_H mT mH movedim moveaxis".split(),
+        _permute,
+    ),
     **dict.fromkeys(("expand", "expand_as", "broadcast_to"), _expand),
     **dict.fromkeys(("chunk", "split", "split_with_sizes", "unbind", "select"), _split),
     **dict.fromkeys(("slice", "narrow"), _slice),
@@ -1378,7 +1485,12 @@ RULES: dict[str, Rule] = {
         "pad constant_pad_nd _pad_circular reflection_pad2d replication_pad2d".split(), _pad
     ),
     **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
-    **dict.fromkeys(("index", "index_select", "gather", "roll", "flip", "take"), _select_any),
+    **dict.fromkeys(
+        "index index_select gather roll flip take stack repeat tile repeat_interleave tensor_split "
+        "pixel_shuffle pixel_unshuffle triu tril im2col col2im unfold max_unpool2d".split(),
+        _select_any,
+    ),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _embedding),
 }
 
 # ------------------------------------------------------------------------------------ helpers
@@ -1390,9 +1502,11 @@ def _module_stack(
 ) -> Iterator[None]:
     """While inside, `stack` holds (path, class name) of the modules whose forward is running."""
 
-    plain = nn.Module.__call__
+    plain, here = nn.Module.__call__, threading.get_ident()
 
     def watched(module, *args, **kwargs):
+        if threading.get_ident() != here:  # a model that runs beside the traced one
+            return plain(module, *args, **kwargs)
         name = type(module).__name__
         stack.append(places.get(id(module)) or (f"({name} made in forward)", name))
         try:
@@ -1425,16 +1539,16 @@ def _state_of(modules: Mapping[str, nn.Module], kind: str) -> dict[str, Tensor]:
     return dict(found.values())
 
 
-def _to_meta(one: Any) -> Any:
+def _to_meta(one: Any, dtype: torch.dtype) -> Any:
     """A shape becomes a batch of one on the meta device; so does an example tensor."""
     if isinstance(one, Tensor):
-        return torch.empty_like(one[:1], device="meta")
+        return torch.empty_like(one[:1] if one.dim() else one, device="meta")
     if isinstance(one, Sequence) and one and all(isinstance(size, int) for size in one):
         if min(one) < 1:
             raise TraceError(f"an input shape has positive sizes, got {tuple(one)}")
-        return torch.empty((1, *one), device="meta")
+        return torch.empty((1, *one), dtype=dtype, device="meta")
     if isinstance(one, Sequence) and one and not isinstance(one, str):
-        return type(one)(_to_meta(part) for part in one)
+        return type(one)(_to_meta(part, dtype) for part in one)
     raise TraceError(
         f"an input is a shape such as (3, 224, 224), an example tensor or a list of those; "
         f"got {one!r}"

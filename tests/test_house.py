@@ -15,10 +15,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cnnlab"
 # Without exercises/; raise it only with a reason. The reasons so far, in lines: 38 real networks
 # with their published weights 1,150; a trace that reads any network, receptive fields and kept
-# bytes by rules, 1,550; drawings, plots and diagrams of any traced module 850; eleven explorers
-# over one frame 2,050; training that survives kill -9, full disks and lost processes 1,000; data,
-# batches and augmentation 480; the command, its benchmarks and what they keep 680.
-CODE_LINES = 8_570
+# bytes by rules, and leaves it as it was, 1,680; drawings, plots and diagrams of any traced module
+# 850; eleven explorers over one frame 2,050; training that survives kill -9, full disks and lost
+# processes 1,000; data, batches and augmentation 480; the command, its benchmarks and what they
+# keep 680.
+CODE_LINES = 8_710
 LINE_LENGTH = 100
 
 # Low to high: a module may import from lower floors only, and within its own folder.

@@ -14,6 +14,7 @@ import pytest
 
 from cnnlab import bench
 from cnnlab.__main__ import main
+from cnnlab.models import image_shape
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,10 +38,18 @@ def test_table_prints_the_trace(capsys):
     assert "conv2d" in out and "61,706" in out
 
 
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "unet"])
+def test_table_takes_the_images_that_the_model_was_made_for(capsys, name):
+    status, out, err = run(capsys, "table", name)
+    assert (status, err) == (0, "") and "kept for backward" in out
+    assert run(capsys, "table", name, "--input", ",".join(map(str, image_shape(name))))[1] == out
+
+
 @pytest.mark.parametrize(
     "argv, message",
     [
         (["table", "vgg61"], "did you mean 'vgg1"),
+        (["table", "resnet18", "--depth", "0"], "--depth 0: expected at least 1"),
         (["table", "lenet5", "--input", "28,28"], "expected channels,height,width"),
         (["table", "lenet5", "--input", "1,x,28"], "expected channels,height,width"),
         (["table", "lenet5", "--input", "1,5,5"], "5x5"),

@@ -199,6 +199,15 @@ def test_published_weights_give_the_publishers_logits(name, monkeypatch, server,
     assert counters and not torch.stack(counters).any()
 
 
+def test_what_is_no_file_of_named_tensors_is_refused(tmp_path):
+    torch.save({3: torch.ones(1)}, tmp_path / "numbers.pth")
+    with pytest.raises(WeightsError, match="holds no table of named tensors"):
+        pretrained.read(tmp_path / "numbers.pth")
+    for path in (tmp_path, tmp_path / "missing.pth"):
+        with pytest.raises(WeightsError, match="cannot be read .*is it the path of a file"):
+            pretrained.read(path)
+
+
 def test_weights_of_another_model_are_refused(monkeypatch, server, cache):
     fake_weights(monkeypatch, publish({"features.0.weight": torch.ones(1)}, server))
     with pytest.raises(WeightsError, match=r"does not fit ResNet: \d+ missing: conv1.weight.*"

@@ -110,6 +110,8 @@ def test_box_is_cut_at_the_image():
     table = trace(small(), (1, 8, 8))
     assert table.box("0", 0, 4) == ((0, 1), (3, 5))
     assert table.box("1", 0, 2) == ((0, 3), (3, 7))
+    with pytest.raises(ValueError, match=r"unit \(1.5, 2\) does not exist"):
+        trace(small(), (1, 8, 8)).box("1", 1.5, 2)
     with pytest.raises(ValueError, match=r"unit \(3, 0\) does not exist: 1 has a map of 3 x 3"):
         table.box("1", 3, 0)
 

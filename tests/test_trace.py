@@ -1,6 +1,8 @@
 """The trace against authorities: torchvision's metadata, real passes, gradients, PyTorch itself."""
 
 import copy
+import re
+import threading
 from collections import Counter
 
 import pytest
@@ -16,6 +18,7 @@ from cnnlab import arithmetic
 from cnnlab.models import MODELS, build
 from cnnlab.torchvision_compat import import_torchvision
 from cnnlab.trace import KEEPS_PROVED, RULES, TraceError, _Watched, trace
+from tests.threads import overlap
 
 import_torchvision()
 from torchvision import models as published  # noqa: E402  (only importable after the line above)
@@ -451,6 +454,97 @@ def test_tied_weights_count_once():
     assert table.params == 36 + 6 + 6
 
 
+class Writes(nn.Module):
+    """A 3x3, into which the 7x7 beside it is written; then a 1x1."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.last = how, nn.Conv2d(8, 4, 1)
+        self.near, self.far = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 8, 7, padding=3)
+
+    def forward(self, x):
+        return self.last(self.how(self.near(x), self.far(x)))
+
+
+def into_a_view(near, far):
+    near[:, :4] += far[:, :4]
+    return near
+
+
+def into_a_view_of_a_view(near, far):
+    near[:, :6][:, 1:4].add_(far[:, 1:4])
+    return near
+
+
+def into_a_buffer(near, far):
+    out = near.new_zeros(near.shape)
+    out[:, :4] = near[:, :4]
+    out[:, 4:] = far[:, 4:]
+    return out
+
+
+def into_half_of_the_image(near, far):
+    near[:, :, :8] += 1
+    return near
+
+
+@pytest.mark.parametrize("how, size, note", [
+    (into_a_view, (7, 7), ""),
+    (into_a_view_of_a_view, (7, 7), ""),
+    (into_a_buffer, None, "written into a tensor that was not made of the input"),
+    (into_half_of_the_image, None, "written into a part of the image"),
+])
+def test_what_is_written_into_a_view_is_seen_behind_it(how, size, note):
+    table = trace(Writes(how), (3, 16, 16))
+    assert table["last"].receptive_field == size
+    assert any(note in row.note for row in table) and bool(note) == any(r.note for r in table)
+    if size:
+        assert table.box("last", 8, 8) == ((5, 11), (5, 11))
+
+
+@pytest.mark.parametrize("scale", [1.7, 0.4, 2.5, 2])
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+@pytest.mark.parametrize("size", [16, 17])
+def test_resizing_by_a_factor_sees_what_the_gradient_sees(scale, mode, size):
+    class Resized(nn.Module):
+        def forward(self, x):
+            return F.interpolate(x, scale_factor=scale, mode=mode)
+
+    table = trace(Resized(), (1, size, size))
+    x = torch.rand(1, 1, size, size, dtype=torch.float64, requires_grad=True)
+    out = Resized()(x)
+    for unit in range(out.shape[-1]):
+        (grad,) = torch.autograd.grad(out[0, 0, unit, unit], x, retain_graph=True)
+        lit = grad[0, 0].nonzero()[:, 0].tolist()
+        first, last = table.box(0, unit, unit)[0]
+        assert first <= lit[0] and lit[-1] <= last and last - first <= lit[-1] - lit[0] + 1
+
+
+class Turned(nn.Module):
+    def __init__(self, turn):
+        super().__init__()
+        self.conv, self.turn = nn.Conv2d(3, 8, 3), turn
+        self.weight = nn.Parameter(torch.zeros(5, 8))
+
+    def forward(self, x):
+        return self.turn(self.conv(x), self.weight)
+
+
+@pytest.mark.parametrize("turn, at", [
+    (lambda x, w: x.mean((2, 3)) @ w.t(), (None, None)),
+    (lambda x, w: x.mean((2, 3)) @ w.T, (None, None)),
+    (lambda x, w: x.movedim(1, -1) * 2, (1, 2)),
+    (lambda x, w: x.movedim((2, 3), (1, 0)) * 2, (1, 0)),
+    (lambda x, w: x.mT * 2, (3, 2)),
+    (lambda x, w: x.swapdims(1, 2) * 2, (1, 3)),
+    (lambda x, w: x - x.mean(), (2, 3)),
+    (lambda x, w: F.channel_shuffle(x, 2) * 2, (2, 3)),
+])
+def test_turned_tensors_keep_their_axes(turn, at):
+    table = trace(Turned(turn), (3, 8, 8))
+    assert table[-1].at == at and not table.note and not table.unknown
+
+
 def test_transposed_convolution_counts_each_input_value_once_per_tap():
     """Feeding ones through ones makes the output's sum count the products."""
     layer = nn.ConvTranspose2d(2, 3, 4, stride=2, bias=False)
@@ -618,6 +712,38 @@ def test_kept_bytes_where_rules_could_be_wrong(then):
     assert counted == kept_for_real(model, torch.rand(1, 2, 4, 4))
 
 
+class Attends(nn.Module):
+    def __init__(self, need_weights):
+        super().__init__()
+        self.need_weights, self.conv = need_weights, nn.Conv2d(3, 8, 3)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        x = self.conv(x).flatten(2).transpose(1, 2)
+        return self.attention(x, x, x, need_weights=self.need_weights)[0]
+
+
+def stack_with(*middle):
+    return nn.Sequential(nn.Conv2d(3, 8, 3), *middle, nn.Conv2d(8, 4, 3))
+
+
+@pytest.mark.parametrize("model, dtype", [
+    (stack_with(nn.ReflectionPad2d(2), nn.Sigmoid()), torch.float32),
+    (stack_with(nn.ReplicationPad2d(2), nn.Sigmoid()), torch.float32),
+    (stack_with(nn.ZeroPad2d(2), nn.Sigmoid()), torch.float32),
+    (Attends(need_weights=False), torch.float32),
+    (Attends(need_weights=True), torch.float32),
+    *((stack_with(nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)), dtype)
+      for dtype in (torch.float16, torch.bfloat16, torch.float64)),
+])
+def test_kept_bytes_of_other_paddings_attention_and_number_types(model, dtype):
+    model = copy.deepcopy(model).to(dtype).train()
+    two, four = (kept_for_real(model, torch.rand(n, 3, 16, 16).to(dtype)) for n in (2, 4))
+    per_image = (four - two) // 2
+    table = trace(model, (3, 16, 16), training=True)
+    assert not table.note and table.kept_bytes == per_image + two - 2 * per_image
+
+
 class Alike(nn.Module):
     """The same shapes again and again; what is kept of them, and what they see, differs."""
 
@@ -747,6 +873,83 @@ def test_what_forward_stores_is_put_back():
     assert model.calls == 0 and not hasattr(model, "features")
 
 
+class Weighs(nn.Module):
+    """Needs values, so it is run for real, and writes to its parameter, a list and a tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.seen, self.table, self.plain = [], {}, torch.zeros(2)
+
+    def forward(self, x):
+        if x.sum().item() < 0:
+            return x
+        self.weight.data.clamp_(max=0.5)
+        with torch.no_grad():
+            self.weight.mul_(2)
+        self.seen.append(x)
+        self.table["x"] = x
+        self.plain.add_(1)
+        return x * self.weight
+
+
+def test_a_real_run_writes_to_copies():
+    model = Weighs()
+    seen, table, plain = model.seen, model.table, model.plain
+    assert "run for real" in trace(model, (3, 4, 4)).note
+    assert trace(model, (3, 4, 4)).kept_bytes > 0
+    assert model.weight.item() == 1.0
+    assert (model.seen, model.table, model.plain) == (seen, table, plain)
+    assert seen == [] and table == {} and not plain.any()
+
+
+class Waits(nn.Module):
+    def __init__(self, go_on):
+        super().__init__()
+        self.entered, self.go_on, self.inner = threading.Event(), go_on, nn.Conv2d(1, 1, 1)
+
+    def forward(self, x):
+        self.entered.set()
+        assert self.go_on.wait(10)
+        return self.inner(x)
+
+
+def test_traces_in_two_threads_leave_modules_as_they_were():
+    plain, first_is_done = nn.Module.__call__, threading.Event()
+    first, second, found = Waits(threading.Event()), Waits(first_is_done), []
+
+    def trace_first():
+        found.append(trace(first, (1, 4, 4)).macs)
+        first_is_done.set()
+
+    def trace_second():
+        found.append(trace(second, (1, 4, 4)).macs)
+
+    overlap(trace_first, trace_second, first.entered, first.go_on)
+    assert found == [16, 16] and nn.Module.__call__ is plain
+
+
+class Aside(nn.Module):
+    """While its forward runs, another thread is inside a model of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = Waits(threading.Event())
+
+    def forward(self, x):
+        thread = threading.Thread(target=lambda: self.other(torch.zeros(1, 1, 8, 8)))
+        thread.start()
+        assert self.other.entered.wait(10)
+        y = x * 2
+        self.other.go_on.set()
+        thread.join(10)
+        return y
+
+
+def test_a_model_that_runs_in_another_thread_is_not_traced():
+    assert [(row.path, row.op) for row in trace(Aside(), (3, 8, 8))] == [("", "mul")]
+
+
 # ------------------------------------------------------------------- bad input
 
 
@@ -826,6 +1029,28 @@ def test_errors_name_the_module_the_shape_and_the_next_step(model, shape, messag
     with pytest.raises(TraceError) as caught:
         trace(model, shape)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("model, message", [
+    (None, "trace got None, expected a module, such as build('resnet50')"),
+    (nn.ReLU, "expected a module, such as ReLU(...)"),
+    ("resnet", "trace got 'resnet', expected a module"),
+])
+def test_what_is_no_module_is_refused(model, message):
+    with pytest.raises(TraceError, match=re.escape(message)):
+        trace(model, (3, 8, 8))
+
+
+def test_a_quantized_module_is_named():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
+    quantized = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(TraceError, match="2 is quantized .Linear.: trace the float model"):
+        trace(quantized, (3, 8, 8))
+
+
+def test_a_shape_with_the_batch_in_it_is_recognized():
+    with pytest.raises(TraceError, match=re.escape("without the batch: (3, 8, 8)")):
+        trace(nn.Sequential(nn.Conv2d(3, 4, 3)), (1, 3, 8, 8))
 
 
 def test_no_input_is_an_error():

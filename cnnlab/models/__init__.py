@@ -16,7 +16,7 @@ from cnnlab.models import (
 from cnnlab.models.pretrained import WeightsError, fetch, load_into, read
 from cnnlab.torchvision_compat import import_torchvision
 
-__all__ = ["MODELS", "WeightsError", "build", "load_pretrained", "options"]
+__all__ = ["MODELS", "WeightsError", "build", "image_shape", "load_pretrained", "options"]
 
 MODELS = {
     "lenet5": lenet.LeNet5,
@@ -64,6 +64,23 @@ TORCHVISION_OPTIONS = {
     "alexnet": {"form": "torchvision"},
     "googlenet": {"form": "torchvision", "aux": True, "transform_input": True},
 }
+
+
+# The images that a network was made for, where they are not ImageNet's.
+IMAGES = {
+    "lenet5": (1, 28, 28),
+    "vgg_small": (1, 28, 28),
+    "unet": (1, 572, 572),
+    **dict.fromkeys(
+        "nin resnet20 resnet32 resnet44 resnet56 resnet110 densenet40_k12 densenet100_k12 "
+        "densenet100_k24 densenet_bc100_k12 densenet_bc250_k24".split(), (3, 32, 32)),
+}
+
+
+def image_shape(name: str) -> tuple[int, int, int]:
+    """(C, H, W) of the images that the model was made for. Raises ValueError on an unknown name."""
+    options(name)
+    return IMAGES.get(name, (3, 224, 224))
 
 
 def options(name: str) -> tuple[str, ...]:
@@ -125,5 +142,5 @@ def load_pretrained(
 
 def _guess(word: str, words) -> str:
     """", did you mean 'vgg16'?", or nothing if no word is near."""
-    near = difflib.get_close_matches(word.lower(), list(words), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(word).lower(), list(words), n=1, cutoff=0.6)
     return f", did you mean {near[0]!r}?" if near else ""

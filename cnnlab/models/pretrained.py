@@ -94,12 +94,16 @@ def read(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     """The tensors of a file of weights. Code inside the file is refused, never run."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}): is it the path of a file?"
+                           ) from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
             f"{path} is not a file of weights alone ({reason}): delete it and load it again"
         ) from error
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+    named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
+    if not named or not all(torch.is_tensor(v) for v in state.values()):
         raise WeightsError(f"{path} holds no table of named tensors: save model.state_dict() in it")
     return state
 

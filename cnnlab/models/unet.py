@@ -40,6 +40,8 @@ class UNet(nn.Module):
             self, *, num_classes: int = 2, in_channels: int = 1, width: int = 64, depth: int = 4,
             padded: bool = False, batch_norm: bool = False, dropout: float = 0.5) -> None:
         super().__init__()
+        if depth < 0:
+            raise ValueError(f"depth {depth}: give the number of poolings, from 0")
         self.in_channels, self.depth, self.padded = in_channels, depth, padded
         widths = [width * 2**level for level in range(depth + 1)]  # 64, 128, 256, 512, 1024
 
