@@ -119,6 +119,9 @@ class _Watched:
                     f"{path or 'the model'} is quantized ({type(module).__name__}): trace the "
                     f"float model that it was made from"
                 )
+        pytorchs = {kind: kind.__module__.startswith("torch.nn.modules.")
+                    for kind in set(map(type, self.modules))}  # fmt: skip
+        self.unusual = [m for m in self.modules if not pytorchs[type(m)]]
         self.params = _state_of(modules, "_parameters")
         self.buffers = _state_of(modules, "_buffers")
         floats = [p.dtype for p in self.params.values() if p.is_floating_point()]
@@ -135,7 +138,7 @@ class _Watched:
         recorder = _Recorder(self.params, rules, True, inputs)
         shortcuts = _Shortcuts(recorder, self.buffers)
         leaves = [m for m in self.modules if not m._modules]
-        regular = all(type(m).__module__.startswith("torch.nn.modules.") for m in leaves)
+        regular = all(m._modules for m in self.unusual)
         dense = all(p.is_contiguous() for p in self.params.values())
         if dense and (regular or self.training) and torch.__version__.startswith(KEEPS_PROVED):
             recorder.kept = {}
@@ -220,6 +223,7 @@ class _Watched:
             for module in self.modules:
                 parts = module._parameters, module._buffers, module._modules, module.__dict__
                 saved += [(part, part.copy()) for part in parts]
+            for module in self.unusual:
                 for name in module.__dict__.keys() - _MODULES_OWN:
                     value = module.__dict__[name]
                     if isinstance(value, (list, dict, set, deque)):
@@ -593,18 +597,16 @@ class _Recorder(TorchDispatchMode):
         except TypeError:  # a list among the arguments
             plan, key = None, None
         if plan is None:
-            plan, sights = self._plan_ahead(func, args, kwargs, known)
+            plan, sights, out = self._plan_ahead(func, args, kwargs, known)
             if plan is None:
                 return None
             if plan.operation.ours and key:
                 self.plans[key] = plan
         else:
             sights = plan.see([known[i]._seen for i in plan.data])
-        if plan.operation.in_place:
-            self._write(plan, sights, known, used, known[0]._seen, known[0])
-            return known[0]
-        out = torch.empty(plan.shape, dtype=plan.dtype, device=META)
-        self._write(plan, sights, known, used, None, out)
+            out = known[0] if plan.operation.in_place else _empty(plan.shape, plan.dtype)
+        shares = out._seen if plan.operation.in_place else None
+        self._write(plan, sights, known, used, shares, out)
         return out
 
     def _use(self, tensor: Tensor, used: list[str], key: list) -> bool:
@@ -618,30 +620,30 @@ class _Recorder(TorchDispatchMode):
         return True
 
     def _plan_ahead(self, func, args, kwargs, known):
-        """The plan of a hot operation, and what its output sees; None where rules do not tell."""
+        """The plan of a hot operation, what its output sees, and the output; None, None, None
+        where rules do not tell."""
         overload, names = SHORTCUTS[func]
         operation = self._operation(overload)
         if kwargs:
             kwargs = {PYTHONS_NAMES.get(key, key) if names else key: kwargs[key] for key in kwargs}
-            if not kwargs.keys() <= {*names, *operation.defaults}:
-                return None, None
+            if not all([key in names or key in operation.defaults for key in kwargs]):
+                return None, None, None
         named = operation.bind(args, kwargs, names)
         if named.get("inplace"):
             operation = self._operation(IN_PLACE[operation.name])
         tensors = [x for x in named.values() if isinstance(x, Tensor)] or list(named["tensors"])
         contiguous = all([x.is_contiguous() for x in known])
         if not contiguous or operation.shape is None or not hasattr(tensors[0], "_seen"):
-            return None, None
+            return None, None, None
         try:
             shape = operation.shape(named)
         except GeometryError as error:
             raise self._refuse(operation, tensors, error) from None
         if shape is None:
-            return None, None
-        out = tensors[0]
-        if not operation.in_place:
-            out = torch.empty(shape, dtype=out.dtype, device=META)
-        return self._plan(operation, named, tensors, known, out, fresh=not operation.in_place)
+            return None, None, None
+        out = tensors[0] if operation.in_place else _empty(shape, tensors[0].dtype)
+        fresh = not operation.in_place
+        return *self._plan(operation, named, tensors, known, out, fresh), out
 
     def _run(self, operation: _Operation, func, args, kwargs):
         """Only shapes are needed: direct ones for the hot operations, PyTorch's for the rest."""
@@ -656,7 +658,7 @@ class _Recorder(TorchDispatchMode):
                 raise self._refuse(operation, args, error) from None
             if shape is not None:
                 like = args[0][0] if isinstance(args[0], (list, tuple)) else args[0]
-                return torch.empty(shape, dtype=like.dtype, device="meta")
+                return _empty(shape, like.dtype)
         # A constant made inside forward lives on the CPU: give it a twin as well.
         args, kwargs = _map((args, kwargs), _twin)
         return func(*args, **kwargs)
@@ -790,6 +792,10 @@ class _Recorder(TorchDispatchMode):
                     count = self.storages[memory]
                 here = self.kept.setdefault(seen.row, {})
                 here[dtype] = here.get(dtype, 0) + count
+
+
+def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device=META)
 
 
 def _held(at: Sequence[int | None]) -> int:
