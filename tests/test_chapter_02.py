@@ -201,9 +201,9 @@ def test_most_counts_the_heaviest_pixels():
 
 
 @pytest.mark.parametrize("dilations, words", [
-    ((2, 2, 2), "It sees 7 of these pixels, 6 are holes; 95% of its paths start in 6."),
-    ((1, 2, 4), "It sees 15 of these pixels; 95% of its paths start in 14."),
-    ((1, 3, 9), "It sees 27 of these pixels; 95% of its paths start in 26."),
+    ((2, 2, 2), "It sees 7 of these pixels, 6 are holes; the 6 with most paths hold 95% of them."),
+    ((1, 2, 4), "It sees 15 of these pixels; the 14 with most paths hold 95% of them."),
+    ((1, 3, 9), "It sees 27 of these pixels; the 26 with most paths hold 95% of them."),
 ])
 def test_things_to_find_dilations(dilations, words):
     assert words in texts(drawn([Taps(dilation=d) for d in dilations]))
@@ -218,7 +218,7 @@ def test_things_to_find_stride(place, size):
 def test_things_to_find_larger_than_the_image():
     shown = " ".join(texts(drawn([Taps(kernel=7)] * 6)))
     assert "Receptive field 37: columns -2 to 34 of 0 to 31" in shown
-    assert "5 would be padding; 95% of its paths start in 20" in shown
+    assert "5 would be padding; the 20 with most paths hold 95%" in shown
 
 
 def test_table_shows_size_jump_start_and_center():

@@ -118,6 +118,30 @@ def test_the_bug_in_the_notebook_is_the_diagnosed_one(cells, cell, name, words):
     assert verdict.status == "wrong" and words in verdict.message
 
 
+class NoRelu(chapter_04.Head):
+    def forward(self, x):
+        return self.last(F.dropout(self.hidden(x), 0.5, training=self.training))
+
+
+class LogitsDropped(chapter_04.Head):
+    def forward(self, x):
+        return F.dropout(self.last(F.relu(self.hidden(x))), 0.5, training=self.training)
+
+
+class NoReturn(chapter_04.Head):
+    def forward(self, x):
+        self.last(F.relu(self.hidden(x)))
+
+
+@pytest.mark.parametrize("answer, words", [
+    (NoRelu, "not fulfilled: there is a ReLU"),
+    (LogitsDropped, "not fulfilled: dropout acts before the last layer"),
+    (NoReturn, "forward gives None, expected a tensor: is the `return` missing?"),
+])
+def test_head_says_what_is_missing(answer, words):
+    assert words in chapter_04.exercises.head.check(answer).message
+
+
 def test_towers_takes_a_grouped_convolution_and_head_a_dropout_layer():
     class Grouped(nn.Module):
         def __init__(self, before, after, kernel):

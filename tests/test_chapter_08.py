@@ -64,12 +64,12 @@ CLAIMS = {
     "skips tame its growth": ("08-gradient", "ResNet-56: first layer less than 30 times the last "
                                              "one: True"),
     "plain-56's gradient holds for the tiniest of steps": (
-        "08-trust-verdict", "plain-56    1e-08: True   1e-07: True   1e-06: False  1e-05: False"),
+        "08-trust-verdict", "plain-56    1e-08: True    1e-07: True    1e-06: False"),
     "after a millionth hardly anything is left": (
         "08-trust-verdict", "plain-56 below 0.4 after a millionth: True"),
     "ResNet-56's holds a hundred times as far": (
-        "08-trust-verdict", "ResNet-56   1e-08: True   1e-07: True   1e-06: True   1e-05: True   "
-                            "1e-04: True"),
+        "08-trust-verdict", "ResNet-56   1e-08: True    1e-07: True    1e-06: True    1e-05: "
+                            "True    1e-04: True"),
     "skips do not bring a vanished gradient back": (
         "08-flow-verdict", "sigmoid, no norm, skips True : first / last below 1e-10: True"),
     "skips without a norm explode the signal": (

@@ -43,7 +43,7 @@ CLAIMS = {
     "compression": ("09-naive", "compression  10,869,096 parameters"),
     "both": ("09-naive", "both          7,978,856 parameters"),
     "a bottleneck pays from 7.2k channels": (
-        "09-naive", "block 1: it pays in  0 of  6 layers"),
+        "09-naive", "block 1: bottleneck pays in  0 of  6 layers"),
     "the block is cnnlab's": ("09-build-equal", "same output in training: True"),
     "what goes in comes out": ("09-build-equal", "the input comes out unchanged: True"),
     "norms share their statistics": ("09-build-equal", "same statistics of the input: True"),

@@ -166,13 +166,17 @@ def _observe_head(build):
         passes = [output_of(model, features) for _ in range(400)]
         model.eval()
         still = [model(features) for _ in range(2)]
+        bent = model(features) + model(-features) - 2 * model(0 * features)
     if tuple(still[0].shape) != (64, 5):
         return {"shape for an input of (64, 20)": tuple(still[0].shape)}
     gap = (torch.stack(passes).mean(0) - still[0]).abs().mean() / still[0].std()
     return {"shape for an input of (64, 20)": tuple(still[0].shape),
             "two passes agree after model.eval()": torch.equal(*still),
             "two passes differ after model.train()": not torch.equal(*passes[:2]),
-            "the mean of many training passes is near the pass after model.eval()": bool(gap < 0.1)}
+            "the mean of many training passes is near the pass after model.eval()": bool(gap < 0.1),
+            "there is a ReLU": bool(bent.abs().max() > 1e-4),
+            "dropout acts before the last layer: no logit is set to 0":
+                not any((logits == 0).any() for logits in passes)}
 
 
 def _built(build, solution, *arguments):

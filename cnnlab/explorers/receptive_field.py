@@ -191,7 +191,7 @@ def _sight(window: Window, across: Axis, column: int) -> str:
         text += f", {outside} would be padding"
     if inside > seen:
         text += f", {inside - seen} are holes"
-    return f"{text}; 95% of its paths start in {most(across.paths)}."
+    return f"{text}; the {most(across.paths)} with most paths hold 95% of them."
 
 
 # -- drawing
