@@ -232,3 +232,22 @@ def test_other_images_are_refused_with_a_sentence(network, size, count):
                     torch.zeros(count, dtype=torch.int64), ("0",))
     with pytest.raises(ValueError, match=r"expected at least one of \(1, 8, 8\)"):
         explorer.lenet(network, images, (0.0,), (1.0,))
+
+
+class Mixed(chapter_00.Small):
+    def forward(self, x):
+        x = self.pool(torch.tanh(self.conv(x)))
+        return self.answer(x.transpose(0, 1).reshape(-1, 6 * 14 * 14))
+
+
+class NoReturn(chapter_00.Small):
+    def forward(self, x):
+        self.answer(self.pool(torch.tanh(self.conv(x))).flatten(1))
+
+
+@pytest.mark.parametrize("answer, words", [
+    (Mixed, "not fulfilled: an image's scores do not depend on the others"),
+    (NoReturn, "forward gives None, expected a tensor: is the `return` missing?"),
+])
+def test_batch_says_what_is_wrong(answer, words):
+    assert words in chapter_00.exercises.batch.check(answer).message

@@ -1,12 +1,14 @@
 """Chapter 06: its exercises are sound, its explorer counts right, its claims have their cells."""
 from __future__ import annotations
 
+import copy
 import inspect
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import count_text
@@ -120,7 +122,7 @@ def learners(cells, name):
 def test_the_bugs_in_the_notebook_are_the_diagnosed_ones(cells):
     module = learners(cells, "06-ex-naive")
     verdict = chapter_06.exercises.naive_module.check(module)
-    assert verdict.status == "wrong" and "no `kernel` and no `pad`" in verdict.message
+    assert verdict.status == "wrong" and "no `kernel`, nor a `pad`" in verdict.message
     branches = learners(cells, "06-ex-axis")
     assert branches(24)(torch.rand(2, 24, 5, 5)).shape == (6, 16, 5, 5)
     verdict = chapter_06.exercises.wrong_axis.check(branches)
@@ -148,15 +150,84 @@ def test_repairing_the_first_fault_shows_the_second(cells):
     assert extra[0] - extra[1] == 5208
 
 
+def merged_by_parts(first, second):
+    merged = copy.deepcopy(second)
+    merged.weight = nn.Parameter(second.weight @ first.weight)
+    merged.bias = nn.Parameter(second.weight @ first.bias + second.bias)
+    return merged
+
+
+def merged_for_square_layers(first, second):
+    merged = nn.Linear(second.out_features, first.in_features)
+    with torch.no_grad():
+        merged.weight.copy_(second.weight @ first.weight)
+        merged.bias.copy_(second.weight @ first.bias + second.bias)
+    return merged
+
+
+class ReluEverywhere(chapter_06.NaiveModule):
+    def forward(self, x):
+        return F.relu(super().forward(x))
+
+
+class OddOrder(chapter_06.NaiveModule):
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch3(x), self.branch2(x), self.branch4(x)], 1)
+
+
+class NothingPooled(chapter_06.NaiveModule):
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), x], 1)
+
+
+class Functional(chapter_06.EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3 = nn.Conv2d(inputs, 16, 1)
+        self.branch2 = nn.Sequential(nn.Conv2d(inputs, 8, 1), nn.Conv2d(8, 16, 3, padding=1))
+
+    def forward(self, x):
+        two = self.branch2[1](F.relu(self.branch2[0](x)))
+        three = self.branch3(F.max_pool2d(x, 3, stride=1, padding=1))
+        return torch.cat([self.branch1(x), two, three], 1)
+
+
+class OneTwice(chapter_06.EqualBranches):
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch1(x), self.branch3(x)], 1)
+
+
+class PooledAfter(chapter_06.EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3 = nn.Sequential(*reversed(self.branch3))
+
+
+@pytest.mark.parametrize("exercise, answer, words", [
+    ("collapse", merged_by_parts, "Well done"),
+    ("collapse", merged_for_square_layers, "it also joins layers that are not square"),
+    ("collapse", lambda head: head, "takes (head), expected (first, second)"),
+    ("naive_module", ReluEverywhere, "Well done"),
+    ("naive_module", OddOrder, "All four branches are there, in another order"),
+    ("naive_module", NothingPooled, "not fulfilled: the branches are 1x1, 3x3, 5x5 and 3x3 max"),
+    ("wrong_axis", Functional, "Well done"),
+    ("wrong_axis", OneTwice, "not fulfilled: the branches are 1x1, then 1x1, ReLU and 3x3"),
+    ("wrong_axis", PooledAfter, "not fulfilled: the branches are 1x1, then 1x1, ReLU and 3x3"),
+    ("wrong_axis", chapter_06._NoPooling, "nothing pools now"),
+])
+def test_behavior_is_judged_and_not_the_names_of_layers(exercise, answer, words):
+    assert words in getattr(chapter_06.exercises, exercise).check(answer).message
+
+
 @pytest.mark.parametrize("answer, words", [
     ((1, 2, 3), "six numbers"),
     ((128, 128, 192, 32, 96, 64.0), "whole numbers"),
     (7, "six numbers"),
-    ((176, 48, 128, 24, 64, 111), "480 channels do not come out"),
+    ((176, 48, 128, 24, 64, 111), "channels that come out: returned 479, expected 480"),
     ((176, 48, 128, 21, 64, 112), "narrower than a third of its branch"),
-    ((80, 96, 192, 32, 64, 144), "more than 194,048 weights"),
+    ((80, 96, 192, 32, 64, 144), "at most 194,048 weights (which layer costs most?), got 307,200"),
     ((200, 48, 127, 24, 64, 89), "little looking around"),
-    ((176, 48, 64, 24, 64, 112), "not fulfilled: 480 channels come out"),
+    ((176, 48, 64, 24, 64, 112), "channels that come out: returned 416, expected 480"),
 ])
 def test_budget_says_what_is_missing(answer, words):
     verdict = chapter_06.exercises.budget.check(answer)
@@ -244,3 +315,12 @@ def test_no_channels_is_a_sentence():
 def test_draw_takes_what_the_controls_give():
     assert set(inspect.signature(draw).parameters) == set(inception().state) == set(START)
     assert inception().state == START
+
+
+@pytest.mark.parametrize("form, corner", [("paper", (0, 223)), ("torchvision", (0, 211))])
+def test_both_fields_are_larger_than_the_image_and_one_sees_all_of_it_everywhere(form, corner):
+    with torch.device("meta"):
+        table = trace(GoogLeNet(form=form), (3, 224, 224))
+    assert min(table["inception5b"].receptive_field) > 224
+    assert table.box("inception5b", 3, 3) == ((0, 223), (0, 223))
+    assert table.box("inception5b", 0, 0) == (corner, corner)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cnnlab.exercises.frame import Exercise, Exercises, Mistake, Option, Question, Quiz
+from cnnlab.exercises.frame import (
+    Exercise,
+    Exercises,
+    Mistake,
+    Option,
+    Question,
+    Quiz,
+    output_of,
+)
 
 
 def accuracy(scores, labels):
@@ -57,11 +65,17 @@ def _shapes(model):
     seen = {}
     for count, images in ((1, "one image"), (3, "three images")):
         try:
-            scores = model(torch.ones(count, 1, 32, 32))
+            scores = output_of(model, torch.rand(count, 1, 32, 32))
         except RuntimeError as error:
             raise ValueError(f"{images} in, an error out: {error}") from None
         seen[f"{images} in, shape of the scores"] = tuple(scores.shape)
     seen["parameters"] = sum(p.numel() for p in model.parameters())
+    with torch.no_grad():
+        images = torch.rand(3, 1, 32, 32)
+        alone = torch.cat([model(image[None]) for image in images])
+        together = model(images)
+    seen["an image's scores do not depend on the others"] = (
+        together.shape == alone.shape and torch.allclose(together, alone, atol=1e-5))
     return seen
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import conv_params
@@ -14,6 +17,8 @@ from cnnlab.exercises.frame import (
     Question,
     Quiz,
     at_most,
+    called,
+    output_of,
 )
 
 # -- collapse: two linear layers with nothing between
@@ -65,14 +70,23 @@ def _observe_collapse(answer):
     if not callable(answer) or isinstance(answer, nn.Module):
         raise ValueError("give the function itself, without calling it")
     first, second = nn.Linear(6, 6), nn.Linear(6, 6)   # square, so that no mistake hides in a shape
-    merged = answer(first, second)
+    a, b = nn.Linear(5, 4), nn.Linear(4, 3)
+    vectors, others = torch.rand(3, 6) - 0.5, torch.rand(2, 5) - 0.5
+    merged = called(answer, collapse, first, second)
     if not isinstance(merged, nn.Module):
         raise ValueError(f"the function gives a {type(merged).__name__}, expected an nn.Linear; "
                          "make one, copy the weights into it and return it")
-    vectors = torch.rand(3, 6) - 0.5
+    try:
+        other = answer(a, b)(others)
+    except RuntimeError:                               # shapes that do not fit
+        other = None
+    wanted = b(a(others))
+    joins = other is not None and other.shape == wanted.shape and torch.allclose(
+        other, wanted, atol=1e-5)
     return {"it is a single nn.Linear": isinstance(merged, nn.Linear),
             "output for zeros": merged(torch.zeros(1, 6)).detach(),
-            "output for three vectors": merged(vectors).detach()}
+            "output for three vectors": merged(vectors).detach(),
+            "it also joins layers that are not square, 5 to 4 and 4 to 3": joins}
 
 
 # -- naive_module: wrong keyword names, then branch 1 twice
@@ -120,18 +134,47 @@ class _OtherOrder(NaiveModule):
             [self.branch2(x), self.branch1(x), self.branch3(x), self.branch4(x)], dim=1)
 
 
+def _with_weights_of(model, reference):
+    """`reference` with the convolutions of `model` in the places of its own, each way that fits."""
+    own, given = ([m for m in net.modules() if isinstance(m, nn.Conv2d)]
+                  for net in (reference, model))
+    for order in permutations(given):
+        if [m.weight.shape for m in order] == [m.weight.shape for m in own]:
+            for mine, theirs in zip(own, order):
+                mine.load_state_dict(theirs.state_dict())
+            yield reference
+
+
+def _does_the_same(model, reference, image):
+    with torch.no_grad():
+        output = model(image)
+        outputs = [net(image) for net in _with_weights_of(model, reference)]
+    return any(output.shape == out.shape and torch.allclose(output, out, atol=1e-5)
+               for out in outputs)
+
+
 def _observe_naive(answer):
-    model = _built(answer, 192)
-    image = torch.rand(1, 192, 6, 6) - 0.5
-    output = _shown(model(image))
+    model = _built(answer, NaiveModule, 192)
+    image = torch.rand(1, 192, 6, 6)                   # nothing negative, as behind a ReLU
+    output = output_of(model, image)
     seen = {"output shape for (1, 192, 6, 6)": tuple(output.shape)}
     output.sum().backward()
     seen["every weight takes part"] = all(p.grad is not None for p in model.parameters())
     seen["parameters with bias"] = sum(p.numel() for p in model.parameters())
     widths = [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)]
-    first = getattr(model, "branch1", None)
     seen["output channels of the convolutions"] = sorted(widths)
-    seen["branch1 comes first"] = first is None or torch.equal(output[:, :64], first(image))
+    if tuple(output.shape) != (1, 416, 6, 6) or sorted(widths) != [32, 64, 128]:
+        return seen
+    sums = []
+    with torch.no_grad():
+        for net in _with_weights_of(model, NaiveModule(192)):
+            # A ReLU on the branches is welcome.
+            sums += [kind(net(image)).square().sum((0, 2, 3)) for kind in (F.relu, nn.Identity())]
+    got = output.detach().square().sum((0, 2, 3))      # a number per channel
+    seen["the branches are 1x1, 3x3, 5x5 and 3x3 max pooling, in this order"] = any(
+        torch.allclose(got, wanted, rtol=1e-4) for wanted in sums)
+    seen["so they are, in whatever order"] = any(
+        torch.allclose(got.sort()[0], wanted.sort()[0], rtol=1e-4) for wanted in sums)
     return seen
 
 
@@ -185,6 +228,12 @@ class _AveragePooling(EqualBranches):
         self.branch3[0] = nn.AvgPool2d(3, stride=1, padding=1)
 
 
+class _NoPooling(EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3 = nn.Sequential(nn.Conv2d(inputs, 16, 1))
+
+
 class _ReLULost(EqualBranches):
     def __init__(self, inputs):
         super().__init__(inputs)
@@ -193,30 +242,29 @@ class _ReLULost(EqualBranches):
 
 
 def _observe_axis(answer):
-    model = _built(answer, 24)
-    output = _shown(model(torch.rand(2, 24, 6, 6)))
-    return {"output shape for (2, 24, 6, 6)": tuple(output.shape),
-            "parameters with bias": sum(p.numel() for p in model.parameters()),
-            "there is a max pooling": any(
-                isinstance(m, (nn.MaxPool2d, nn.AdaptiveMaxPool2d)) for m in model.modules()),
-            "the ReLU is still there": any(isinstance(m, nn.ReLU) for m in model.modules())}
+    model = _built(answer, EqualBranches, 24)
+    image = torch.rand(2, 24, 6, 6)
+    seen = {"output shape for (2, 24, 6, 6)": tuple(output_of(model, image).shape),
+            "parameters with bias": sum(p.numel() for p in model.parameters())}
+    count = sum(p.numel() for p in EqualBranches(24).parameters())
+    if [*seen.values()] != [(2, 48, 6, 6), count]:
+        return seen
+    return seen | {
+        "the branches are 1x1, then 1x1, ReLU and 3x3, then 3x3 max pooling and 1x1":
+            _does_the_same(model, EqualBranches(24), image),
+        **{name: not _does_the_same(model, wrong(24), image) for name, wrong in (
+            ("the pooling takes the maximum", _AveragePooling), ("there is a pooling", _NoPooling),
+            ("there is a ReLU", _ReLULost))}}
 
 
-def _built(answer, inputs):
+def _built(answer, solution, inputs):
     if isinstance(answer, nn.Module):
         raise ValueError("give the class itself, without calling it")
-    model = answer(inputs)
+    model = called(answer, solution, inputs)
     if not isinstance(model, nn.Module):
         raise ValueError(f"expected a class of modules, got one that makes a "
                          f"{type(model).__name__}")
     return model
-
-
-def _shown(output):
-    if not isinstance(output, torch.Tensor):
-        raise ValueError(f"forward gives a {type(output).__name__}, expected a tensor: "
-                         "concatenate the branches")
-    return output
 
 
 # -- budget: another row for module 3b
@@ -233,11 +281,11 @@ def _observe_budget(answer):
     weights = sum(conv_params(a, b, k, bias=False) for a, b, k in (
         (256, n1x1, 1), (256, n3x3_reduce, 1), (n3x3_reduce, n3x3, 3),
         (256, n5x5_reduce, 1), (n5x5_reduce, n5x5, 5), (256, pool_proj, 1)))
-    return {"480 channels come out": n1x1 + n3x3 + n5x5 + pool_proj == 480,
+    return {"channels that come out": n1x1 + n3x3 + n5x5 + pool_proj,
             "at least 128 of the 3x3 and 64 of the 5x5": n3x3 >= 128 and n5x5 >= 64,
             "reductions no narrower than a third of their branch":
                 3 * n3x3_reduce >= n3x3 and 3 * n5x5_reduce >= n5x5,
-            f"at most {BUDGET:,} weights": at_most(weights, BUDGET)}
+            f"at most {BUDGET:,} weights (which layer costs most?)": at_most(weights, BUDGET)}
 
 
 exercises = Exercises(
@@ -293,9 +341,9 @@ exercises = Exercises(
         "naive_module", "A module that does not even begin", "spot the bug", 6, NaiveModule,
         observe=_observe_naive,
         mistakes=(
-            Mistake(_WrongNames, "It stops before it sees an image: nn.Conv2d has no `kernel` and "
-                                 "no `pad`. What are they called? Correct them, then check again: "
-                                 "there is a second fault."),
+            Mistake(_WrongNames, "It stops before it sees an image: nn.Conv2d has no `kernel`, nor "
+                                 "a `pad` if you still have it. What are they called? Correct "
+                                 "them, then check again: there is a second fault."),
             Mistake(_WrongPaddingName, "Half of it: `kernel_size` is right, `pad` is not."),
             Mistake(_FirstBranchTwice, "Now it runs, and gives 352 channels instead of 416. "
                                        "64 + 64 + 32 + 192: which branch speaks twice, and which "
@@ -324,6 +372,8 @@ exercises = Exercises(
                                            "has none."),
             Mistake(_AddedBranches, "You added the branches: 16 channels come out. Put them next "
                                     "to each other: 48."),
+            Mistake(_NoPooling, "The 3x3 convolution is gone, but nothing pools now. Put a 3x3 max "
+                                "pooling, stride 1 and padded, before the 1x1."),
             Mistake(_AveragePooling, "An average pooling has no weights either, but the module's "
                                      "third branch takes the maximum."),
             Mistake(_ReLULost, "The ReLU between the 1x1 and the 3x3 is gone: without it the two "
@@ -338,18 +388,12 @@ exercises = Exercises(
         "budget", "A module 3b at half the price", "design", 8, (176, 48, 128, 24, 64, 112),
         observe=_observe_budget,
         mistakes=(
-            Mistake((128, 128, 192, 32, 96, 64),
-                    "The widths are fine, but there are more than 194,048 weights, as in module 3b "
-                    "itself. Which layer costs most?"),
             Mistake((192, 16, 128, 8, 64, 96),
                     "Cheap, but a reduction is narrower than a third of its branch: many channels "
                     "made of few mixtures."),
             Mistake((256, 64, 64, 32, 32, 128),
                     "That is much mixing and little looking around: keep 128 channels of the 3x3 "
                     "and 64 of the 5x5."),
-            Mistake((128, 48, 128, 24, 64, 64),
-                    "It fits the budget, but 480 channels do not come out: add up 1x1, 3x3, 5x5 "
-                    "and projection. The cheap ones cost 256 weights per channel."),
         ),
         hints=("A channel of the 1x1 or of the pool projection costs 256 weights. What does one of "
                "the 3x3 cost through 64?",
