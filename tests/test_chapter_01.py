@@ -170,13 +170,13 @@ def test_halve_takes_any_design_that_fits(layers):
 
 @pytest.mark.parametrize("layers, words", [
     ([nn.AvgPool2d(2), nn.Conv2d(64, 128, 1, groups=2)], "never meet"),
-    ([nn.Conv2d(64, 128, 1, stride=2)], "reads one pixel in four"),
+    ([nn.Conv2d(64, 128, 1, stride=2)], "some input pixels are never read"),
     ([nn.Conv2d(64, 128, 1)], "The size is still 56"),
     ([nn.Conv2d(64, 128, 1), nn.AvgPool2d(2)], "Only the MACs are too many"),
     ([nn.AvgPool2d(2), nn.Conv2d(64, 128, 1), nn.Conv2d(128, 128, 3, padding=1, groups=64)],
      "not fulfilled: at most 10,000 parameters"),
     ([nn.AvgPool2d(4), nn.Conv2d(64, 128, 1)],
-     "returned '128 x 14 x 14', expected '128 x 28 x 28'"),
+     "got '128 x 14 x 14', expected '128 x 28 x 28'"),
     ([nn.Conv2d(3, 128, 1)], "64"),
 ])
 def test_halve_says_what_is_missing(layers, words):
@@ -322,3 +322,35 @@ def test_kernels_add_up(name, total):
 def test_an_unknown_kernel_is_named():
     with pytest.raises(ValueError, match="no kernel 'wave': choose one of vertical edge"):
         kernel_values("wave", 3)
+
+
+def takes_same_padding(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    return -(-size // stride) ** 2 * out_channels * in_channels // groups * kernel**2
+
+
+def without_stride(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    return chapter_01.macs(size, in_channels, out_channels, kernel, 1, padding, groups)
+
+
+class NoReturn(chapter_01.Separable):
+    def forward(self, x):
+        self.pointwise(self.depthwise(x))
+
+
+class DepthwiseUnused(chapter_01.Separable):
+    def forward(self, x):
+        self.depthwise(x)
+        return self.pointwise(x)
+
+
+@pytest.mark.parametrize("exercise, answer, words", [
+    ("macs", takes_same_padding, "expected"),
+    ("macs", without_stride, "You left out the stride"),
+    ("separable", NoReturn, "forward gives None, expected a tensor: is the `return` missing?"),
+    ("separable", DepthwiseUnused, "output pixels that see one input pixel, through both layers: "
+                                   "got 1, expected 9"),
+    ("halve", lambda: [nn.ReLU()], "put the layers into nn.Sequential"),
+])
+def test_what_a_reader_got_away_with(exercise, answer, words):
+    verdict = getattr(chapter_01.exercises, exercise).check(answer)
+    assert verdict.status == "wrong" and words in verdict.message

@@ -197,3 +197,33 @@ def test_composed_kernels_do_what_two_layers_do():
     composed = nn.functional.conv_transpose2d(second, first)
     two = nn.functional.conv2d(nn.functional.conv2d(image, first), second)
     torch.testing.assert_close(two, nn.functional.conv2d(image, composed))
+
+
+def only_for_3x3(inputs, outputs, small):
+    return (25 * inputs * outputs - 1) // (9 * (inputs + outputs))
+
+
+def layers_of(turns, channels, middle):
+    modules = []
+    for _ in range(turns):
+        modules += [nn.Conv2d(channels, channels, 3, padding=1, bias=False), middle()]
+    return nn.Sequential(*modules)
+
+
+def relu_at_the_end_only(channels, layers):
+    return nn.Sequential(layers_of(layers, channels, nn.Identity), nn.ReLU())
+
+
+@pytest.mark.parametrize("exercise, answer, words", [
+    ("break_even", only_for_3x3, "expected"),
+    ("shared_layer", relu_at_the_end_only, "no ReLU between the layers"),
+    ("shared_layer", lambda channels, layers: layers_of(3, channels, nn.ReLU), "stack_of(4, 2)"),
+    ("shared_layer", lambda channels, layers: layers_of(layers, 8, nn.ReLU), "stack_of(4, 2)"),
+    ("shared_layer", lambda channels, layers: layers_of(1, channels, nn.ReLU),
+     "convolutions that run in stack_of(8, 3): got 1, expected 3"),
+    ("shared_layer", lambda channels, layers: layers_of(layers, channels, nn.Tanh),
+     "there is no ReLU between the layers"),
+])
+def test_what_a_reader_got_away_with(exercise, answer, words):
+    verdict = getattr(chapter_03.exercises, exercise).check(answer)
+    assert verdict.status == "wrong" and words in verdict.message

@@ -223,11 +223,11 @@ def test_behavior_is_judged_and_not_the_names_of_layers(exercise, answer, words)
     ((1, 2, 3), "six numbers"),
     ((128, 128, 192, 32, 96, 64.0), "whole numbers"),
     (7, "six numbers"),
-    ((176, 48, 128, 24, 64, 111), "channels that come out: returned 479, expected 480"),
+    ((176, 48, 128, 24, 64, 111), "channels that come out: got 479, expected 480"),
     ((176, 48, 128, 21, 64, 112), "narrower than a third of its branch"),
     ((80, 96, 192, 32, 64, 144), "at most 194,048 weights (which layer costs most?), got 307,200"),
     ((200, 48, 127, 24, 64, 89), "little looking around"),
-    ((176, 48, 64, 24, 64, 112), "channels that come out: returned 416, expected 480"),
+    ((176, 48, 64, 24, 64, 112), "channels that come out: got 416, expected 480"),
 ])
 def test_budget_says_what_is_missing(answer, words):
     verdict = chapter_06.exercises.budget.check(answer)

@@ -91,7 +91,7 @@ def test_a_function_that_forgets_its_return_has_been_attempted():
 
 @pytest.mark.parametrize("answer, message", [
     (None, "got None"),
-    (6, "got the number 6; this exercise checks the function itself: area.check(my_function)"),
+    (6, "got the number 6; this exercise checks the function itself: ex.area.check(my_function)"),
     ("area", "got the string 'area'"),
     (lambda a: a, "takes (a), expected (height, width)"),
     (lambda a, b: a * b / 1, "returned 6.0, a float; the value is right"),
@@ -291,7 +291,7 @@ def test_modules_are_compared_by_what_is_observed():
         Mistake(Net(kernel=1), "That is a 1x1 convolution."),))
     assert exercise.kind == "module"
     assert exercise.check(Net).passed
-    assert says(exercise, Net(kernel=5)) == "parameters: returned 304, expected 112"
+    assert says(exercise, Net(kernel=5)) == "parameters: got 304, expected 112"
     assert "cannot be examined: the string 'x'" in says(exercise, "x")
 
 
@@ -310,7 +310,7 @@ def test_a_class_that_cannot_be_built_is_told_so_without_the_solutions_name():
     exec(compile("class Odd:\n    def __init__(self, k): self.k = k", "cell", "exec"), cell)
     message = says(make(Net, observe=lambda answer: {"it": answer() and 1}, cases=()), cell["Odd"])
     assert message.startswith("Odd cannot be built or run as the exercise does: it raises TypeErr")
-    assert "Net" not in message and message.endswith("forward as the exercise gives them")
+    assert "Net" not in message and message.endswith("as the exercise gives them")
 
 
 def test_an_output_that_is_no_tensor_is_refused():
@@ -325,6 +325,19 @@ def test_a_value_is_got_not_returned():
     assert says(exercise, "64") == "got the string '64', expected a plain int: without quotes"
     assert says(exercise, 64.0) == ("got 64.0, a float; the value is right, but a whole number is "
                                     "expected: int(x), or // in place of /")
+
+
+@pytest.mark.parametrize("answer, words", [
+    ((76, 896), "a comma makes a tuple, write 76_896"),
+    ((1, 37, 5), "a comma makes a tuple, write 1_037_005"),
+    ("9x9", "expected a plain int: one number, without words"),
+])
+def test_slips_of_typing_are_recognized(answer, words):
+    assert words in says(value(76_896), answer)
+
+
+def test_a_gap_inside_a_list_of_pairs_is_not_an_attempt():
+    assert value([(3, 32)]).check([(3, ...)]).status == "not attempted"
 
 
 def test_a_requirement_has_many_right_answers():

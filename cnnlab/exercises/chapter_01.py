@@ -16,6 +16,8 @@ from cnnlab.exercises.frame import (
     Question,
     Quiz,
     at_most,
+    called,
+    output_of,
 )
 
 # -- implement: MACs from the input's size
@@ -29,6 +31,10 @@ def macs(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1)
 
 def _macs_on_input_pixels(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
     return out_channels * (in_channels // groups) * kernel * kernel * size * size
+
+
+def _macs_without_stride(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    return macs(size, in_channels, out_channels, kernel, 1, padding, groups)
 
 
 def _macs_without_groups(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
@@ -97,10 +103,17 @@ class _WithBias(Separable):
 def _observe_separable(block: Callable[[int, int], nn.Module]) -> dict[str, object]:
     if not isinstance(block, type):
         raise ValueError("give the class itself: ex.separable.check(Separable)")
-    table, other = _trace(block(64, 128), (64, 28, 28)), _trace(block(32, 64), (32, 28, 28))
-    return {"output (channels, height, width)": table[-1].out_shape,
+    model = called(block, Separable, 64, 128)
+    dyed = torch.zeros(1, 64, 28, 28)
+    dyed[:, :, 14, 14] = torch.nan                 # whatever reads a NaN becomes one
+    with torch.no_grad():
+        output = output_of(model, dyed)
+    table, other = _trace(model, (64, 28, 28)), _trace(block(32, 64), (32, 28, 28))
+    return {"output (channels, height, width)": tuple(output.shape[1:]),
             "parameters": table.params, "MACs on 64 x 28 x 28": table.macs,
-            "parameters from 32 to 64 channels": other.params}
+            "parameters from 32 to 64 channels": other.params,
+            "output pixels that see one input pixel, through both layers":
+                int(output[0, 0].isnan().sum())}
 
 
 # -- design: halve the size, double the channels, on a budget
@@ -136,7 +149,10 @@ def _halve_too_late():
 def _observe_halving(build: Callable[[], nn.Module]) -> dict[str, object]:
     if isinstance(build, nn.Module):
         raise ValueError("give the function itself, not the model: ex.halve.check(halve)")
-    model = build()
+    model = called(build, halve)
+    if isinstance(model, (list, tuple)):
+        raise ValueError(f"the function gives a {type(model).__name__}, expected an nn.Module: put "
+                         "the layers into nn.Sequential(...)")
     if not isinstance(model, nn.Module):
         raise ValueError("the function must return a model, an nn.Module: is a `return` missing?")
     table = _trace(model, (64, 56, 56))
@@ -161,7 +177,8 @@ def _who_is_read(model: nn.Module) -> tuple[bool, bool]:
         dyed[image, :, 28 + image // 2, 28 + image % 2] = torch.nan
     dyed[4, 0] = dyed[5, 63] = torch.nan
     with torch.no_grad():
-        stained = copy.deepcopy(model).eval()(dyed).isnan().flatten(2).any(2)   # (6, channels)
+        output = output_of(copy.deepcopy(model).eval(), dyed)
+    stained = output.isnan().flatten(2).any(2)     # (6, channels)
     return bool(stained[:4].any(1).all()), bool(stained[4:].all())
 
 
@@ -197,6 +214,8 @@ exercises = Exercises(
         "chain", "Size after three layers", "compute", 4, 19,
         mistakes=(
             Mistake(21, "The last layer has dilation 2: three taps then span 5 pixels, not 3."),
+            Mistake(18, "In the last layer a kernel of 3 with dilation 2 spans 2 x (3 - 1) + 1 = 5 "
+                        "pixels. And add 1, for the first window."),
             Mistake(20, "You rounded a half up. Without ceil mode the last window must fit: round "
                         "down."),
             Mistake(17, "There is one output more than there are steps: the first window needs no "
@@ -210,8 +229,10 @@ exercises = Exercises(
     Exercise(
         "macs", "MACs of a convolution, from the size of its input", "implement", 8, macs,
         cases=((224, 3, 64, 3, 1, 1, 1), (224, 3, 64, 7, 2, 3, 1), (28, 256, 256, 3, 1, 1, 256),
-               (15, 128, 256, 1, 2, 0, 4)),
+               (15, 128, 256, 1, 2, 0, 4), (28, 16, 24, 3, 2, 0, 1)),
         mistakes=(
+            Mistake(_macs_without_stride, "You left out the stride: divide by it before you add "
+                                          "1."),
             Mistake(_macs_on_input_pixels, "You multiplied by the input's pixels. A weight works "
                                            "once per output pixel: stride 2 makes that a quarter."),
             Mistake(_macs_without_groups, "Right for groups=1. With groups a filter reads only "
@@ -252,13 +273,13 @@ exercises = Exercises(
         "halve", "64 x 56 x 56 to 128 x 28 x 28 on a budget", "design", 12, halve,
         observe=_observe_halving,
         mistakes=(
-            Mistake(_halve_dense, "The right shape at too high a price. One dense 3x3 from 64 to "
-                                  "128 channels holds 73,728 weights: split looking around and "
-                                  "mixing channels into two layers."),
+            Mistake(_halve_dense, "The right shape at too high a price: both budgets are broken. "
+                                  "Count each layer by itself: a dense 3x3 pays 9 weights for "
+                                  "every pair of channels, a 1x1 pays one."),
             Mistake(_halve_too_late, "Only the MACs are too many: a layer works at all 56 x 56 "
                                      "pixels. Shrink first; then there are a quarter of them."),
-            Mistake(_halve_skipping, "Cheap, because it looks away: a 1x1 kernel with stride 2 "
-                                     "reads one pixel in four."),
+            Mistake(_halve_skipping, "Cheap, because it looks away: some input pixels are never "
+                                     "read. (A 1x1 with stride 2, for one, reads one in four.)"),
             Mistake(_halve_grouped, "Cheap, but the groups never meet: each output channel sees "
                                     "only its own group. Something must mix all channels."),
             Mistake(_halve_not, "The size is still 56: one of the layers needs stride 2, and that "
@@ -305,7 +326,8 @@ quiz = Quiz(
          Option("PyTorch raises an error, because 8 - 3 is odd.",
                 "It rounds down without a word. That is why such a loss goes unseen."),
          Option("The last window hangs over the edge and is filled with zeros.",
-                "That is ceil mode, which convolutions do not have; only poolings do."),
+                "Only poolings can let a window hang over the edge (ceil mode), and even they put "
+                "no zeros there."),
          Option("The output is 4x4, half of the input.",
                 "floor((8 - 3) / 2) + 1 = 3. It would be 4 with a padding of 1."))),
     Question(
@@ -320,15 +342,15 @@ quiz = Quiz(
          Option("Weights, MACs and activations all shrink four times.",
                 "The output has the same shape, so its activations take the same memory."))),
     Question(
-        "Two layers have the same weights and the same MACs. Which of them is probably faster?",
+        "A dense 3x3 and a depthwise 3x3 have the same weights and the same MACs. Which of them is "
+        "probably faster?",
         (Option("They are equally fast: the work is the same.",
                 "The multiplications are; how many values must be fetched for them is not."),
          Option("The one that uses each value it fetches more often.",
                 "Time goes into fetching as well: the depthwise layer of this chapter reads 64 "
                 "times as many values for the same MACs.", right=True),
          Option("The depthwise one, since it was made for phones.",
-                "It saves MACs. At equal MACs it is the slowest in the table above."),
-         Option("The one with the smaller kernel.",
-                "The dense 3x3 and the depthwise layer of this chapter have the same kernel and "
-                "quite different times."))),
+                "It saves MACs. At equal MACs it took longer than the dense 3x3 in section 6."),
+         Option("The one with more channels.",
+                "With the same weights that is the depthwise one: it has more values to fetch."))),
 )

@@ -15,6 +15,8 @@ from cnnlab.exercises.frame import (
     Quiz,
     at_least,
     at_most,
+    called,
+    output_of,
 )
 
 # -- break_even: the largest hidden width that still saves weights
@@ -78,18 +80,22 @@ def _with_bias(channels, layers):
 def _observe_stack(build):
     if not callable(build) or isinstance(build, nn.Module):
         raise ValueError("give the function itself, without calling it")
-    model = build(8, 3)
+    model = called(build, stack, 8, 3)
     if not isinstance(model, nn.Module):
         raise ValueError(f"the function gives a {type(model).__name__}, expected an nn.Module; "
                          "return nn.Sequential(*modules)")
     if isinstance(model, nn.ModuleList):
         raise ValueError("a ModuleList only holds layers, it does not run them; return "
                          "nn.Sequential(*modules)")
-    image = torch.rand(1, 8, 12, 12)
-    linear = torch.allclose(model(image) + model(-image), torch.zeros(1), atol=1e-6)
-    return {"weights of stack_of(8, 3)": sum(p.numel() for p in model.parameters()),
-            "shape for an input of (1, 8, 12, 12)": tuple(model(image).shape),
-            "there is a ReLU between the layers": not linear}
+    below_zero = []                                    # in what each convolution reads
+    for layer in {m for m in model.modules() if isinstance(m, nn.Conv2d)}:
+        layer.register_forward_pre_hook(lambda _, read: below_zero.append((read[0] < 0).any()))
+    output = output_of(model, torch.rand(1, 8, 12, 12))
+    return {"convolutions that run in stack_of(8, 3)": len(below_zero),
+            "weights of stack_of(8, 3)": sum(p.numel() for p in model.parameters()),
+            "shape for an input of (1, 8, 12, 12)": tuple(output.shape),
+            "there is a ReLU between the layers": not any(below_zero[1:]),
+            "weights of stack_of(4, 2)": sum(p.numel() for p in build(4, 2).parameters())}
 
 
 # -- budget: a block from 64 to 64 channels on 28 x 28
@@ -149,7 +155,8 @@ exercises = Exercises(
         working="9 * (3 * 32 + 32 * 32 + 32 * 64)"),
     Exercise(
         "break_even", "The widest middle that still saves weights", "implement", 8, break_even,
-        cases=((128, 128, 3), (3, 64, 3), (64, 128, 3), (18, 18, 3), (3, 96, 4)),
+        cases=((128, 128, 3), (3, 64, 3), (64, 128, 3), (18, 18, 3), (3, 96, 4), (64, 64, 4),
+               (128, 128, 2)),
         mistakes=(
             Mistake(_equal_counts_as_saving, "Nearly: at exactly the same number of weights "
                                              "nothing is saved. Try 18 in, 18 out: 25 is a tie."),
@@ -171,8 +178,8 @@ exercises = Exercises(
             Mistake(_same_layer_three_times, "Still the same layer, three times: `[layer] * 3` "
                                              "repeats the object, so 9 * 8 * 8 = 576 weights are "
                                              "shared by all. Make a new layer in each turn."),
-            Mistake(_without_relu, "The weights are right now, but nothing stands between the "
-                                   "layers: this is one 7x7 in disguise."),
+            Mistake(_without_relu, "The weights are right now, but there is no ReLU between the "
+                                   "layers. With nothing there, this is one 7x7 in disguise."),
             Mistake(_without_padding, "The layers are new ones, but each loses a border of one "
                                       "pixel: keep padding=1."),
             Mistake(_with_bias, "The layers are new ones, but they have gained a bias: keep "

@@ -150,7 +150,7 @@ class Exercise:
         total = len(self.hints)
         if self._shown >= total:
             return Card("muted", f"{self.name}: no more hints",
-                        (f"All {total} are out; {self.name}.solution() shows the solution.",))
+                        (f"All {total} are out; ex.{self.name}.solution() shows the solution.",))
         self._shown += 1
         return Card("note", f"{self.name}: hint {self._shown} of {total}",
                     (self.hints[self._shown - 1],))
@@ -181,7 +181,7 @@ class Exercise:
             return "wrong", "got None: is a `return` missing, or was nothing assigned yet?"
         if self.kind == "function" and not callable(answer):
             return "wrong", (f"got {_describe(answer)}; this exercise checks the function itself: "
-                             f"{self.name}.check(my_function), without calling it")
+                             f"ex.{self.name}.check(my_function), without calling it")
         if self.kind == "value" and callable(answer):
             return "wrong", (f"got {_describe(answer)}; this exercise asks for "
                              f"{_kind_of(self.answer)}: call it and give the result")
@@ -207,11 +207,12 @@ class Exercise:
         if self.kind == "module":
             outcome = _attempt(lambda: dict(self.observe(answer)), answer, self.seconds)
             if isinstance(outcome, _Failure) and not outcome.own:
-                why = (f"{answer.__name__} cannot be built or run as the exercise does: it "
-                       f"{outcome.sentence}. Keep the parameters of __init__ and forward as the "
-                       "exercise gives them" if inspect.isclass(answer) else
-                       f"cannot be examined: {_describe(answer)} where {_describe(self.answer)} "
-                       f"was expected, and then it {outcome.sentence}")
+                kind = "built or run" if inspect.isclass(answer) else "run"
+                why = (f"{answer.__name__} cannot be {kind} as the exercise does: it "
+                       f"{outcome.sentence}. Keep the parameters, and their order, as the "
+                       "exercise gives them" if callable(answer) and hasattr(answer, "__name__")
+                       else f"cannot be examined: {_describe(answer)} where "
+                       f"{_describe(self.answer)} was expected, and then it {outcome.sentence}")
                 outcome = replace(outcome, sentence=why)
             return {"": outcome} if isinstance(outcome, _Failure) else outcome
         call_name = getattr(answer, "__name__", "your function").replace("<lambda>", "f")
@@ -249,7 +250,7 @@ class Exercise:
             if self.kind == "module" and wanted is True and value is False:
                 return f"not fulfilled: {label}{got_number}"
             difference = _difference(value, wanted, self.tolerance, self.reveal)
-            if difference and self.kind == "value":    # nothing was called
+            if difference and self.kind != "function":
                 difference = _got(difference)
             if difference:
                 return f"{label}: {difference}" if label else difference
@@ -495,7 +496,8 @@ def _stub(answer: object) -> str:
     """Why the answer counts as not attempted, or ""."""
     if answer is ...:
         return "Replace the `...` by your answer."
-    if isinstance(answer, (tuple, list, set, frozenset)) and any(part is ... for part in answer):
+    rows = answer if isinstance(answer, (tuple, list, set, frozenset)) else ()
+    if any(part is ... or isinstance(part, (tuple, list)) and ... in part for part in rows):
         return "There is still a `...` in it: replace it by your answer."
     if isinstance(answer, dict) and any(part is ... for part in answer.values()):
         return "There is still a `...` in it: replace it by your answer."
@@ -559,8 +561,7 @@ def _difference(got: object, expected: object, tolerance: float, reveal: bool) -
 def _number_difference(got, expected, tolerance, reveal) -> str | None:
     whole = isinstance(expected, numbers.Integral)
     if isinstance(got, bool) or not isinstance(got, numbers.Real):
-        quotes = ": without quotes" if isinstance(got, str) else ""
-        return f"returned {_describe(got)}, expected {_kind_of(expected)}{quotes}"
+        return f"returned {_describe(got)}, expected {_kind_of(expected)}{_how_to_write(got)}"
     if got != got and expected == expected:
         return "returned NaN, which is not a number: is something divided 0 by 0?"
     if whole:
@@ -571,6 +572,20 @@ def _number_difference(got, expected, tolerance, reveal) -> str | None:
     if math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance * 1e-3):
         return None
     return None if got != got and expected != expected else _unequal(got, expected, reveal)
+
+
+def _how_to_write(got) -> str:
+    """What to do about a number in quotes, or cut in two by a comma."""
+    if isinstance(got, str):
+        try:
+            float(got)
+        except ValueError:
+            return ": one number, without words"
+        return ": without quotes"
+    if isinstance(got, tuple) and all(type(part) is int for part in got):
+        joined = "_".join([str(part) if i == 0 else f"{part:03}" for i, part in enumerate(got)])
+        return f": a comma makes a tuple, write {joined}"
+    return ""
 
 
 def _sequence_difference(got, expected, tolerance, reveal) -> str | None:

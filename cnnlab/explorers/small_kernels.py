@@ -93,7 +93,7 @@ def small_kernels() -> Explorer:
     find = (
         "Set 3 input and 64 output channels. At which hidden width does the stack stop saving "
         "weights?",
-        "Go from 2 layers to 3, then from 1 group to 8. Which of the two changes the ratios?",
+        "Reset, then go from 2 layers to 3, then from 1 group to 8. Which changes the ratios?",
         "Back to the start, then without padding: at which resolution do both need exactly the "
         "same MACs? And below it?",
     )
