@@ -6,14 +6,7 @@ import torch
 from torch import nn
 
 from cnnlab.exercises.frame import (
-    Exercise,
-    Exercises,
-    Mistake,
-    Option,
-    Question,
-    Quiz,
-    output_of,
-)
+    Exercise, Exercises, Mistake, Option, Question, Quiz, output_of)
 
 
 def accuracy(scores, labels):

@@ -9,16 +9,7 @@ import torch
 from torch import nn
 
 from cnnlab.exercises.frame import (
-    Exercise,
-    Exercises,
-    Mistake,
-    Option,
-    Question,
-    Quiz,
-    at_most,
-    called,
-    output_of,
-)
+    Exercise, Exercises, Mistake, Option, Question, Quiz, at_most, called, output_of)
 
 # -- implement: MACs from the input's size
 

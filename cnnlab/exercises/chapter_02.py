@@ -7,16 +7,7 @@ from torch import nn
 
 from cnnlab.arithmetic import Window
 from cnnlab.exercises.frame import (
-    Exercise,
-    Exercises,
-    Mistake,
-    Option,
-    Question,
-    Quiz,
-    at_least,
-    called,
-    output_of,
-)
+    Exercise, Exercises, Mistake, Option, Question, Quiz, at_least, called, output_of)
 from cnnlab.probes import support
 
 # -- sees: the recurrence from the other end

@@ -7,17 +7,7 @@ from torch import nn
 
 from cnnlab.arithmetic import conv_params, stack_kernel
 from cnnlab.exercises.frame import (
-    Exercise,
-    Exercises,
-    Mistake,
-    Option,
-    Question,
-    Quiz,
-    at_least,
-    at_most,
-    called,
-    output_of,
-)
+    Exercise, Exercises, Mistake, Option, Question, Quiz, at_least, at_most, called, output_of)
 
 # -- break_even: the largest hidden width that still saves weights
 

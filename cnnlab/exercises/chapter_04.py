@@ -8,17 +8,7 @@ from torch import nn
 
 from cnnlab.arithmetic import GeometryError, conv_params
 from cnnlab.exercises.frame import (
-    Exercise,
-    Exercises,
-    Mistake,
-    Option,
-    Question,
-    Quiz,
-    at_least,
-    at_most,
-    called,
-    output_of,
-)
+    Exercise, Exercises, Mistake, Option, Question, Quiz, at_least, at_most, called, output_of)
 from cnnlab.explorers.grouped import layer, through
 
 # -- top_k: the share of images whose truth is among the k highest logits

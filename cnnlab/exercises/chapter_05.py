@@ -6,16 +6,7 @@ import torch
 from torch import nn
 
 from cnnlab.exercises.frame import (
-    Exercise,
-    Exercises,
-    Mistake,
-    Option,
-    Question,
-    Quiz,
-    at_least,
-    at_most,
-    called,
-)
+    Exercise, Exercises, Mistake, Option, Question, Quiz, at_least, at_most, called)
 from cnnlab.models.vgg import TABLE, VGG
 from cnnlab.trace import TraceError, trace
 

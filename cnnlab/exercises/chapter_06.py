@@ -10,16 +10,7 @@ from torch import nn
 
 from cnnlab.arithmetic import conv_params
 from cnnlab.exercises.frame import (
-    Exercise,
-    Exercises,
-    Mistake,
-    Option,
-    Question,
-    Quiz,
-    at_most,
-    called,
-    output_of,
-)
+    Exercise, Exercises, Mistake, Option, Question, Quiz, at_most, called, output_of)
 
 # -- collapse: two linear layers with nothing between
 

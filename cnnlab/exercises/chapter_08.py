@@ -7,17 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.exercises.frame import (
-    Exercise,
-    Exercises,
-    Mistake,
-    Option,
-    Question,
-    Quiz,
-    at_least,
-    at_most,
-    called,
-    output_of,
-)
+    Exercise, Exercises, Mistake, Option, Question, Quiz, at_least, at_most, called, output_of)
 from cnnlab.models.resnet import BasicBlock, ResNet
 from cnnlab.trace import trace
 

@@ -8,17 +8,7 @@ import torch
 from torch import nn
 
 from cnnlab.exercises.frame import (
-    Exercise,
-    Exercises,
-    Mistake,
-    Option,
-    Question,
-    Quiz,
-    at_least,
-    at_most,
-    called,
-    output_of,
-)
+    Exercise, Exercises, Mistake, Option, Question, Quiz, at_least, at_most, called, output_of)
 from cnnlab.explorers.dense_block import dense
 
 # -- widths: what enters each block, and what leaves the last one
