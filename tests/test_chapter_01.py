@@ -328,10 +328,6 @@ def takes_same_padding(size, in_channels, out_channels, kernel, stride=1, paddin
     return -(-size // stride) ** 2 * out_channels * in_channels // groups * kernel**2
 
 
-def without_stride(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
-    return chapter_01.macs(size, in_channels, out_channels, kernel, 1, padding, groups)
-
-
 class NoReturn(chapter_01.Separable):
     def forward(self, x):
         self.pointwise(self.depthwise(x))
@@ -345,7 +341,7 @@ class DepthwiseUnused(chapter_01.Separable):
 
 @pytest.mark.parametrize("exercise, answer, words", [
     ("macs", takes_same_padding, "expected"),
-    ("macs", without_stride, "You left out the stride"),
+    ("macs", chapter_01._macs_without_stride, "You left out the stride"),
     ("separable", NoReturn, "forward gives None, expected a tensor: is the `return` missing?"),
     ("separable", DepthwiseUnused, "output pixels that see one input pixel, through both layers: "
                                    "got 1, expected 9"),

@@ -7,7 +7,8 @@ from torch import nn
 
 from cnnlab.arithmetic import conv_params, stack_kernel
 from cnnlab.exercises.frame import (
-    Exercise, Exercises, Mistake, Option, Question, Quiz, at_least, at_most, called, output_of)
+    Exercise, Exercises, Mistake, Option, Question, Quiz, at_least, at_most, called, output_of,
+    reads_of)
 
 # -- break_even: the largest hidden width that still saves weights
 
@@ -77,14 +78,12 @@ def _observe_stack(build):
     if isinstance(model, nn.ModuleList):
         raise ValueError("a ModuleList only holds layers, it does not run them; return "
                          "nn.Sequential(*modules)")
-    below_zero = []                                    # in what each convolution reads
-    for layer in {m for m in model.modules() if isinstance(m, nn.Conv2d)}:
-        layer.register_forward_pre_hook(lambda _, read: below_zero.append((read[0] < 0).any()))
+    reads = reads_of(m for m in model.modules() if isinstance(m, nn.Conv2d))
     output = output_of(model, torch.rand(1, 8, 12, 12))
-    return {"convolutions that run in stack_of(8, 3)": len(below_zero),
+    return {"convolutions that run in stack_of(8, 3)": len(reads),
             "weights of stack_of(8, 3)": sum(p.numel() for p in model.parameters()),
             "shape for an input of (1, 8, 12, 12)": tuple(output.shape),
-            "there is a ReLU between the layers": not any(below_zero[1:]),
+            "there is a ReLU between the layers": not any((x < 0).any() for x in reads[1:]),
             "weights of stack_of(4, 2)": sum(p.numel() for p in build(4, 2).parameters())}
 
 

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.exercises.frame import (
-    Exercise, Exercises, Mistake, Option, Question, Quiz, at_least, at_most, called, output_of)
+    Exercise, Exercises, Mistake, Option, Question, Quiz, at_least, at_most, called, output_of,
+    reads_of)
 from cnnlab.models.resnet import BasicBlock, ResNet
 from cnnlab.trace import trace
 
@@ -83,13 +84,6 @@ def _build(answer, solution, channels=8):
     return called(answer, solution, channels)
 
 
-def _reads_of(convolution):
-    """A list to which every input of a convolution will be added."""
-    reads = []
-    convolution.register_forward_pre_hook(lambda module, given: reads.append(given[0].clone()))
-    return reads
-
-
 def _last(block, kind):
     """The block's last layer of a kind."""
     found = [layer for layer in block.modules() if isinstance(layer, kind)]
@@ -107,7 +101,7 @@ def _last_norm_zero(block):
 def _observe_block(answer):
     image = torch.rand(4, 8, 6, 6)                        # as after a ReLU: nothing negative
     block = _build(answer, Block)
-    reads = _reads_of(_last(block, nn.Conv2d))
+    reads = reads_of([_last(block, nn.Conv2d)])
     output = output_of(block, image)
     return {
         "parameters of the block for 8 channels": sum(p.numel() for p in block.parameters()),
@@ -159,7 +153,7 @@ def _observe_pre_block(answer):
     given = image.clone()
     block = _build(answer, PreBlock)
     conv2, norm = _last(block, nn.Conv2d), _last(block, nn.BatchNorm2d)
-    reads, before = _reads_of(conv2), norm.running_mean.clone()
+    reads, before = reads_of([conv2]), norm.running_mean.clone()
     with torch.no_grad():
         output = output_of(block, given)
         nn.init.zeros_(conv2.weight)

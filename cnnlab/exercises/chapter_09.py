@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from cnnlab.exercises.frame import (
-    Exercise, Exercises, Mistake, Option, Question, Quiz, at_least, at_most, called, output_of)
+    Exercise, Exercises, Mistake, Option, Question, Quiz, at_least, at_most, called, output_of,
+    reads_of)
 from cnnlab.explorers.dense_block import dense
 
 # -- widths: what enters each block, and what leaves the last one
@@ -102,9 +103,7 @@ def _observe_polite(build):
     if not (isinstance(build, type) and issubclass(build, nn.Module)):
         raise ValueError("give the class itself, a subclass of nn.Module, without calling it")
     model, x = called(build, TwoLayers, 8, 4), torch.randn(1, 8, 6, 6)
-    given, reads = x.clone(), []
-    for convolution in [m for m in model.modules() if isinstance(m, nn.Conv2d)]:
-        convolution.register_forward_pre_hook(lambda module, read: reads.append(read[0].clone()))
+    given, reads = x.clone(), reads_of(m for m in model.modules() if isinstance(m, nn.Conv2d))
     with torch.no_grad():
         out = output_of(model, given)
         rectified = bool(all((read >= 0).all() for read in reads))

@@ -21,7 +21,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -334,6 +334,14 @@ def output_of(model: Callable, *inputs: object) -> object:
         missing = ": is the `return` missing?" if out is None else ""
         raise ValueError(f"forward gives {_describe(out)}, expected a tensor{missing}")
     return out
+
+
+def reads_of(layers: Iterable) -> list:
+    """What these layers of a learner's model read, call by call, in the passes to come."""
+    reads = []
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda _, given: reads.append(given[0].clone()))
+    return reads
 
 
 # -- observing: run the learner's code and keep whatever happens
