@@ -108,7 +108,11 @@ class _Watched:
         modules = dict(model.named_modules())
         self.modules = list(modules.values())
         self.places = {id(m): (path, type(m).__name__) for path, m in modules.items()}
-        for path, module in modules.items():
+        kinds = {type(module) for module in self.modules}
+        pytorchs = {kind for kind in kinds if kind.__module__.startswith("torch.nn.modules.")}
+        self.unusual = [module for module in self.modules if type(module) not in pytorchs]
+        for module in self.unusual:
+            path, kind = self.places[id(module)]
             if isinstance(module, torch.jit.ScriptModule):
                 raise TraceError(
                     f"{path or 'the model'} is TorchScript, which hides its operations: trace the "
@@ -116,12 +120,9 @@ class _Watched:
                 )
             if type(module).__module__.startswith(("torch.ao.nn.", "torch.nn.quantized")):
                 raise TraceError(
-                    f"{path or 'the model'} is quantized ({type(module).__name__}): trace the "
-                    f"float model that it was made from"
+                    f"{path or 'the model'} is quantized ({kind}): trace the float model that it "
+                    f"was made from"
                 )
-        pytorchs = {kind: kind.__module__.startswith("torch.nn.modules.")
-                    for kind in set(map(type, self.modules))}  # fmt: skip
-        self.unusual = [m for m in self.modules if not pytorchs[type(m)]]
         self.params = _state_of(modules, "_parameters")
         self.buffers = _state_of(modules, "_buffers")
         floats = [p.dtype for p in self.params.values() if p.is_floating_point()]
@@ -200,9 +201,10 @@ class _Watched:
         params, buffers = self.params, self.buffers
         if not on_meta:
             device = next((p.device for p in params.values()), torch.device("cpu"))
-            copies = {name: p.detach().clone() for name, p in params.items()}
-            params = {name: copies[name].requires_grad_(p.requires_grad)
-                      for name, p in params.items()}  # fmt: skip
+            params = {
+                name: p.detach().clone().requires_grad_(p.requires_grad)
+                for name, p in params.items()
+            }
             buffers = {name: buffer.clone() for name, buffer in buffers.items()}
             return params, buffers, _map(self.inputs, lambda x: torch.zeros_like(x, device=device))
         twins = {
