@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cnnlab.recipes import RECIPES, Recipe
+from tests.bench.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     import torch
 
 
 TRAIN = """Train a model on a data set, look at validation images after every epoch and at test
-images once, at the end. The options are those of cnnlab.training.fit.
+images once, at the end. The options are those of cnnlab.training.loop.fit.
 
   python -m cnnlab train resnet20 --data digits --epochs 5
   python -m cnnlab train resnet20 --data digits --epochs 5 --out runs/mine --resume
@@ -65,46 +65,82 @@ def _parser(recipe: str | None = None) -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="a model layer by layer: shapes, parameters, MACs")
     table.add_argument("model", help="for example vgg16")
     table.add_argument(
-        "--input", type=_shape, metavar="C,H,W",
-        help="such as 3,224,224; default: the images that the model was made for")
+        "--input",
+        type=_shape,
+        metavar="C,H,W",
+        help="such as 3,224,224; default: the images that the model was made for",
+    )
     table.add_argument("--depth", type=int, help="one row per module, down to this depth, from 1")
     table.set_defaults(run=_table)
 
     train = commands.add_parser(
-        "train", help="train a model on a data set", description=TRAIN,
+        "train",
+        help="train a model on a data set",
+        description=TRAIN,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    train.add_argument("model", help="for example resnet20; a wrong name lists all. Or a recipe, "
-                       "which sets the options below: " + ", ".join(RECIPES))
-    _add(train, "what to learn from",
-         data=("digits", "digits, fashion-mnist, cifar-10, or the path of a folder of images, with "
-               "a slash in it"),
-         size=(int, "scale the images to this height and width"),
-         crop=(0, "shift training images by up to so many pixels"),
-         flip=(False, "mirror every second training image (not digits)"),
-         cutout=(0, "gray out a square of this side in training images"),
-         jitter=(0.0, "change brightness, contrast and color by up to this share"))
-    _add(train, "how to learn", epochs=(3, "how often to see every image"),
-         batch_size=(64, "images per step"), optimizer=("sgd", "sgd or adam"),
-         lr=(float, "highest learning rate; default: 0.1 for sgd, 0.001 for adam"),
-         momentum=(0.9, "of sgd"), weight_decay=(0.0, "pull on the weights, for example 0.0005"),
-         schedule=("one-cycle", "one-cycle, cosine, steps or constant: the learning rate over "
-                   "the run"),
-         warmup=(0.2, "share of the run in which the learning rate rises"),
-         label_smoothing=(0.0, "share of the target spread over all classes"),
-         clip=(float, "longest gradient allowed"),
-         ema=(float, "average the weights, for example 0.99: a steadier result"),
-         patience=(int, "stop after so many epochs without a lower validation loss"),
-         seed=(0, "of split, weights, order and dropout: the same seed, the same numbers"))
-    group = _add(train, "speed and memory", device=(str, "cpu or cuda; default: a GPU if there is "
-         "one"), precision=("float32", "float32, bf16, or on a GPU fp16"),
-         accumulate=(1, "run each batch in so many parts, to save memory"),
-         sync_batchnorm=(False, "in several processes: batch norm over the whole batch"))
-    group.add_argument("--compile", nargs="?", const=True, default=False, metavar="MODE",
-                       help="compile the model: a long wait, then faster steps")
-    _add(train, "the run folder", out=(str, "where to keep the run; default: runs/MODEL-DATA"),
-         resume=(False, "go on with the run in --out, where it was stopped or killed"),
-         save_every=(int, "save every so many steps too, not only after every epoch"))
+    )
+    train.add_argument(
+        "model",
+        help="for example resnet20; a wrong name lists all. Or a recipe, "
+        "which sets the options below: " + ", ".join(RECIPES),
+    )
+    _add(
+        train,
+        "what to learn from",
+        data=(
+            "digits",
+            "digits, fashion-mnist, cifar-10, or the path of a folder of images, with "
+            "a slash in it",
+        ),
+        size=(int, "scale the images to this height and width"),
+        crop=(0, "shift training images by up to so many pixels"),
+        flip=(False, "mirror every second training image (not digits)"),
+        cutout=(0, "gray out a square of this side in training images"),
+        jitter=(0.0, "change brightness, contrast and color by up to this share"),
+    )
+    _add(
+        train,
+        "how to learn",
+        epochs=(3, "how often to see every image"),
+        batch_size=(64, "images per step"),
+        optimizer=("sgd", "sgd or adam"),
+        lr=(float, "highest learning rate; default: 0.1 for sgd, 0.001 for adam"),
+        momentum=(0.9, "of sgd"),
+        weight_decay=(0.0, "pull on the weights, for example 0.0005"),
+        schedule=(
+            "one-cycle",
+            "one-cycle, cosine, steps or constant: the learning rate over the run",
+        ),
+        warmup=(0.2, "share of the run in which the learning rate rises"),
+        label_smoothing=(0.0, "share of the target spread over all classes"),
+        clip=(float, "longest gradient allowed"),
+        ema=(float, "average the weights, for example 0.99: a steadier result"),
+        patience=(int, "stop after so many epochs without a lower validation loss"),
+        seed=(0, "of split, weights, order and dropout: the same seed, the same numbers"),
+    )
+    group = _add(
+        train,
+        "speed and memory",
+        device=(str, "cpu or cuda; default: a GPU if there is one"),
+        precision=("float32", "float32, bf16, or on a GPU fp16"),
+        accumulate=(1, "run each batch in so many parts, to save memory"),
+        sync_batchnorm=(False, "in several processes: batch norm over the whole batch"),
+    )
+    group.add_argument(
+        "--compile",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="MODE",
+        help="compile the model: a long wait, then faster steps",
+    )
+    _add(
+        train,
+        "the run folder",
+        out=(str, "where to keep the run; default: runs/MODEL-DATA"),
+        resume=(False, "go on with the run in --out, where it was stopped or killed"),
+        save_every=(int, "save every so many steps too, not only after every epoch"),
+    )
     train.set_defaults(run=_train, **(RECIPES[recipe].train if recipe else {}))
 
     bench = commands.add_parser("bench", help="time this project beside its peers")
@@ -131,9 +167,13 @@ def _add(parser: argparse.ArgumentParser, title: str, **flags: tuple) -> argpars
         elif isinstance(default, type):
             group.add_argument(flag, type=default, help=text, metavar=_METAVARS[default])
         else:
-            group.add_argument(flag, type=type(default), default=default,
-                               help=f"{text} (default: %(default)s)",
-                               metavar=_METAVARS[type(default)])  # fmt: skip
+            group.add_argument(
+                flag,
+                type=type(default),
+                default=default,
+                help=f"{text} (default: %(default)s)",
+                metavar=_METAVARS[type(default)],
+            )
     return group
 
 
@@ -152,7 +192,7 @@ def _shape(text: str) -> tuple[int, ...]:
 def _table(options: argparse.Namespace) -> int:
     from cnnlab.models import build, image_shape
     from cnnlab.models import options as known
-    from cnnlab.trace import trace
+    from cnnlab.trace.run import trace
 
     if options.depth is not None and options.depth < 1:
         raise Refused(f"--depth {options.depth}: expected at least 1")
@@ -169,8 +209,8 @@ def _table(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     import torch
 
-    from cnnlab.distributed import together
-    from cnnlab.training import TrainingError
+    from cnnlab.training.distributed import together
+    from cnnlab.training.loop import TrainingError
 
     try:
         torch.empty(0, device=options.device)
@@ -191,13 +231,12 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
     """Data, model, run folder, training, report: what a notebook does in five cells."""
     import torch
 
-    from cnnlab import runs
-    from cnnlab.augment import Augment
-    from cnnlab.batches import evaluation, train_val
-    from cnnlab.data import load
-    from cnnlab.distributed import world
+    from cnnlab.data.augment import Augment
+    from cnnlab.data.batches import evaluation, train_val
+    from cnnlab.data.sets import load
     from cnnlab.models import build
-    from cnnlab.training import TrainingError, evaluate, fit
+    from cnnlab.training.distributed import world
+    from cnnlab.training.loop import TrainingError, evaluate, fit, runs
 
     given = {name: value for name, value in vars(options).items() if name != "run"}
     first = world().rank == 0
@@ -218,9 +257,13 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
     folder = world().from_first(runs.begin(given, options.out, options.resume) if first else None)
     try:
         history = fit(
-            model, train, val, device=device, checkpoint=folder / "checkpoint.pt",
+            model,
+            train,
+            val,
+            device=device,
+            checkpoint=folder / "checkpoint.pt",
             **{name: given[name] for name in FIT},
-        )  # fmt: skip
+        )
     except TrainingError as error:
         if not error.history.losses:  # it did not begin, so there is nothing to keep
             if first and not options.resume:
@@ -244,7 +287,7 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from cnnlab.bench import BENCHES
+    from tests.bench.bench import BENCHES
 
     if options.what not in BENCHES:
         raise Refused(f"no benchmark {options.what!r}; there are {', '.join(BENCHES)}")
@@ -276,8 +319,8 @@ def _doctor(options: argparse.Namespace) -> int:
     name = torch.cuda.get_device_name() if device == "cuda" else threads
     rows.append(("device", f"{device}, {name}"))
 
-    from cnnlab import lesson
-    from cnnlab.data import data_folder
+    from cnnlab.course import lesson
+    from cnnlab.data.sets import data_folder
 
     try:
         rows.append(("scale", f"{lesson.scale_for(device)} (set CNNLAB_SCALE to change it)"))
@@ -288,7 +331,7 @@ def _doctor(options: argparse.Namespace) -> int:
         found = importlib.util.find_spec(package) is not None
         rows.append((package, "found" if found else "missing: run `make lab`"))
         status = status if found else 1
-    from cnnlab.torchvision_compat import import_torchvision
+    from cnnlab._torchvision import import_torchvision
 
     try:
         rows.append(("torchvision", import_torchvision().__version__))

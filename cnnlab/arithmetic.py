@@ -1,6 +1,6 @@
 """Closed-form rules of one layer: sizes, parameters, MACs, receptive fields.
 
-Plain integers in, plain integers out, standard library only. `cnnlab.trace` watches what
+Plain integers in, plain integers out, standard library only. `cnnlab.trace.run` watches what
 PyTorch really does; the tests hold the two against each other.
 
 Sizes are along one axis, in pixels. MACs are multiply-accumulates for one image, without

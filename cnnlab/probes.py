@@ -46,9 +46,7 @@ def gradient_norms(model: nn.Module, loss: Tensor, *, relative: bool = False) ->
     is touched. Only weights of two or more axes count (convolutions, linear layers).
     `relative` divides by the weight's own norm: which share of itself would it change?
     """
-    weights = {
-        name: p for name, p in model.named_parameters() if p.ndim >= 2 and p.requires_grad
-    }
+    weights = {name: p for name, p in model.named_parameters() if p.ndim >= 2 and p.requires_grad}
     if loss.numel() != 1 or not loss.requires_grad:
         raise ProbeError(
             f"loss has shape {tuple(loss.shape)}, requires_grad {loss.requires_grad}; expected one "

@@ -4,6 +4,7 @@
 - The end of the report counts what ran by kind, shows what tests noted with
   `record_property("note", text)`, and lists loudly the browser tests that did not.
 """
+
 from __future__ import annotations
 
 import os
@@ -17,8 +18,7 @@ from hypothesis import settings
 from tests.browser.chromium import find_chromium
 
 KINDS = ("unit tests", "notebook cells", "browser tests")
-NO_BROWSER = ("no Chromium: install it (Debian: apt install chromium) or name one in "
-              "CNNLAB_CHROMIUM")
+NO_BROWSER = "no Chromium: install it (Debian: apt install chromium) or name one in CNNLAB_CHROMIUM"
 
 
 def kind(nodeid: str) -> str:

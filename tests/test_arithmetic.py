@@ -84,9 +84,7 @@ def test_same_padding_keeps_the_size(kernel, dilation, size):
         assert conv_output(size, kernel, 1, padding, dilation) == size
 
 
-@given(
-    st.integers(1, 24), st.integers(1, 24), kernels, kernels, st.integers(1, 6), st.booleans()
-)
+@given(st.integers(1, 24), st.integers(1, 24), kernels, kernels, st.integers(1, 6), st.booleans())
 def test_conv_params_are_pytorchs(in_channels, out_channels, height, width, groups, bias):
     try:
         conv = nn.Conv2d(
@@ -255,8 +253,15 @@ def test_advice_of_the_kernel_error_works(size, dilation, kernel):
 
 @pytest.mark.parametrize(
     "count, text",
-    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (61_100_000, "61.1 MB"),
-     (138_357_544 * 4, "553 MB"), (999_600, "1.0 MB"), (5e12, "5000 GB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1_000, "1.0 kB"),
+        (61_100_000, "61.1 MB"),
+        (138_357_544 * 4, "553 MB"),
+        (999_600, "1.0 MB"),
+        (5e12, "5000 GB"),
+    ],
 )
 def test_bytes_text(count, text):
     assert arithmetic.bytes_text(count) == text

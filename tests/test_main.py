@@ -107,7 +107,12 @@ def test_train_reports_and_leaves_a_run_folder(capsys):
         assert lines[-1] == f"run folder: {Path('runs', name)}"
         folder = Path("runs", name)
         assert sorted(os.listdir(folder)) == [
-            "checkpoint.pt", "config.json", "curves.png", "history.csv", "history.json"]
+            "checkpoint.pt",
+            "config.json",
+            "curves.png",
+            "history.csv",
+            "history.json",
+        ]
     with open(folder / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     record = json.loads((folder / "history.json").read_text())
@@ -123,23 +128,29 @@ def test_train_reports_and_leaves_a_run_folder(capsys):
 RECIPE = ["--crop", "1", "--weight-decay", "0.0005", "--label-smoothing", "0.1"]
 
 
-@pytest.mark.parametrize("argv, floor", [
-    (["vgg_small", "--size", "16", "--epochs", "10", "--lr", "0.05"], 0.985),
-    (["resnet20", "--epochs", "20"], 0.98),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "argv, floor",
+    [
+        (["vgg_small", "--size", "16", "--epochs", "10", "--lr", "0.05"], 0.985),
+        (["resnet20", "--epochs", "20"], 0.98),
+    ],
+)
 def test_the_digits_reach_their_accuracy_floor_in_a_minute(capsys, record_property, argv, floor):
     began = time.process_time()
     status, out, err = run(capsys, "train", *argv, *RECIPE)
     seconds = time.process_time() - began
     assert status == 0, err
     accuracy = float(out.split("accuracy ")[1].split()[0])
-    record_property("note", f"{argv[0]} on digits: test accuracy {accuracy:.2%}, floor "
-                            f"{floor:.1%}, {seconds:.0f} CPU seconds")  # fmt: skip
+    record_property(
+        "note",
+        f"{argv[0]} on digits: test accuracy {accuracy:.2%}, floor "
+        f"{floor:.1%}, {seconds:.0f} CPU seconds",
+    )
     assert accuracy >= floor and seconds < 60
 
 
 def test_an_interrupted_run_goes_on_to_the_numbers_of_a_whole_one(capsys, monkeypatch):
-    from cnnlab import batches
+    from cnnlab.data.sets import batches
 
     argv = [*LENET, "--epochs", "2"]
     assert run(capsys, *argv, "--out", "whole")[0] == 0
@@ -181,7 +192,7 @@ def test_a_damaged_checkpoint_is_one_sentence(capsys):
 
 
 def test_a_full_disk_still_prints_the_history(capsys, monkeypatch):
-    from cnnlab import checkpoint
+    from cnnlab.training.loop import checkpoint
 
     def sync(handle):
         calls.append(handle)
@@ -215,7 +226,7 @@ def test_every_option_of_fit_can_be_given(capsys):
     from inspect import signature
 
     from cnnlab.__main__ import FIT, _parser
-    from cnnlab.training import fit
+    from cnnlab.training.loop import fit
 
     known = signature(fit).parameters
     assert {*known} == {*FIT, "model", "train", "val", "device", "checkpoint", "progress"}
@@ -228,11 +239,26 @@ def test_every_option_of_fit_can_be_given(capsys):
 def test_two_processes_of_torchrun_share_a_run_and_one_of_them_writes():
     def torchrun(*argv):
         return subprocess.run(
-            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-             "-m", "cnnlab", *LENET, "--epochs", "1", "--device", "cpu", *argv],
+            [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                "--nproc-per-node=2",
+                "-m",
+                "cnnlab",
+                *LENET,
+                "--epochs",
+                "1",
+                "--device",
+                "cpu",
+                *argv,
+            ],
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
 
     done = torchrun("--out", "both")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,5 @@
 """The stored notebooks are fit to be committed, most of them are compared, and the tools tell."""
+
 from __future__ import annotations
 
 import base64
@@ -8,7 +9,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tests import notebook_tools as tools
+from tests.tools import notebooks as tools
 
 LEAST_SHARE = 0.80
 
@@ -22,39 +23,78 @@ def test_most_printing_cells_are_compared(record_property):
     paths = tools.notebooks()
     assert paths, "no notebooks found in notebooks/"
     strict, printing = tools.compared(paths)
-    record_property("note", f"{strict} of {printing} printing cells in {len(paths)} notebooks are "
-                            f"compared by nbval: {strict / printing:.0%}")
-    assert strict / printing >= LEAST_SHARE, [
-        (path.stem, tools.compared([path])) for path in paths]
+    record_property(
+        "note",
+        f"{strict} of {printing} printing cells in {len(paths)} notebooks are "
+        f"compared by nbval: {strict / printing:.0%}",
+    )
+    assert strict / printing >= LEAST_SHARE, [(path.stem, tools.compared([path])) for path in paths]
 
 
 # The tools themselves
+
 
 def untidy():
     """A notebook with every kind of noise that editors and kernels leave."""
     widget = {tools.WIDGET_VIEW: {"model_id": "f00"}}
     cells = [
         new_markdown_cell("# Small kernels, big depth", id="0123abcd"),
-        new_code_cell("print(1)  \nprint(2)", execution_count=7, outputs=[
-            new_output("stream", name="stdout", text="1\n"),
-            new_output("stream", name="stdout", text="2\n"),
-            new_output("stream", name="stderr", text="[IPKernelApp] WARNING | noise\nkept\n")]),
-        new_code_cell("explorer", id="03-mine", execution_count=9, outputs=[
-            new_output("execute_result", execution_count=9, data={
-                **widget, "text/plain": "Explorer", "image/svg+xml": "<svg/>"})]),
-        new_code_cell("slider", id="03-again", execution_count=10, outputs=[
-            new_output("display_data", data=widget)]),
-        new_code_cell("1 / 0", id="03-raises", execution_count=11, outputs=[
-            new_output("error", ename="ZeroDivisionError", evalue="division by zero",
-                       traceback=["\x1b[31m/home/someone/x.py\x1b[0m", "more"])]),
+        new_code_cell(
+            "print(1)  \nprint(2)",
+            execution_count=7,
+            outputs=[
+                new_output("stream", name="stdout", text="1\n"),
+                new_output("stream", name="stdout", text="2\n"),
+                new_output("stream", name="stderr", text="[IPKernelApp] WARNING | noise\nkept\n"),
+            ],
+        ),
+        new_code_cell(
+            "explorer",
+            id="03-mine",
+            execution_count=9,
+            outputs=[
+                new_output(
+                    "execute_result",
+                    execution_count=9,
+                    data={**widget, "text/plain": "Explorer", "image/svg+xml": "<svg/>"},
+                )
+            ],
+        ),
+        new_code_cell(
+            "slider",
+            id="03-again",
+            execution_count=10,
+            outputs=[new_output("display_data", data=widget)],
+        ),
+        new_code_cell(
+            "1 / 0",
+            id="03-raises",
+            execution_count=11,
+            outputs=[
+                new_output(
+                    "error",
+                    ename="ZeroDivisionError",
+                    evalue="division by zero",
+                    traceback=["\x1b[31m/home/someone/x.py\x1b[0m", "more"],
+                )
+            ],
+        ),
     ]
-    cells[1].metadata = {"execution": {"iopub.execute_input": "2026"}, "scrolled": True,
-                         "tags": ["b", "a"]}
+    cells[1].metadata = {
+        "execution": {"iopub.execute_input": "2026"},
+        "scrolled": True,
+        "tags": ["b", "a"],
+    }
     cells[1].id = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
     cells[4].metadata = {"tags": ["raises-exception"]}
-    return new_notebook(cells=cells, metadata={
-        "widgets": {"state": {}}, "language_info": {"name": "python", "version": "3.11.7"},
-        "kernelspec": {"name": "mine", "display_name": "Mine"}})
+    return new_notebook(
+        cells=cells,
+        metadata={
+            "widgets": {"state": {}},
+            "language_info": {"name": "python", "version": "3.11.7"},
+            "kernelspec": {"name": "mine", "display_name": "Mine"},
+        },
+    )
 
 
 def normal(notebook):
@@ -81,7 +121,7 @@ def test_normalise_removes_noise_and_nothing_else():
 def test_normalise_twice_gives_the_same_bytes():
     once = normal(untidy())
     assert tools.normalise(once, "03-small-kernels") == once
-    assert once.endswith("}\n") and "\n \"cells\"" in once
+    assert once.endswith("}\n") and '\n "cells"' in once
 
 
 @pytest.mark.filterwarnings("ignore:Non-unique cell id")
@@ -106,6 +146,7 @@ def stored(tmp_path):
         text = nbformat.writes(notebook) + "\n"
         path.write_text(tools.normalise(text, path.stem) if again else text)
         return "\n".join(tools.problems(path))
+
     return problems_after
 
 
@@ -117,26 +158,43 @@ def test_a_normalised_notebook_has_no_problems(stored):
     assert stored() == ""
 
 
-@pytest.mark.parametrize("change, expected", [
-    (lambda n: n.metadata.update(widgets={}), "not normalised"),
-    (lambda n: n.cells[2].update(execution_count=5), "not normalised"),
-    (lambda n: n.cells[2].metadata.update(execution={"x": 1}), "not normalised"),
-    (lambda n: n.cells[1].update(execution_count=None), "03-print-1-print-2: it was never run"),
-    (lambda n: n.cells[1].outputs[0].update(text="at 0x7f3aa0b1c2d0\n"), "a memory address: 0x7f"),
-    (lambda n: n.cells[1].outputs[0].update(text="/home/me/x\n"), "a machine's path: /home/me"),
-    (lambda n: n.cells[4].metadata.update(tags=[]), "it stores an error, ZeroDivisionError"),
-    (lambda n: n.cells[2].outputs[0].data.update({"image/png": base64.b64encode(
-        bytes(tools.IMAGE_BYTES + 1)).decode()}), "its image/png has 400,001 bytes"),
-    (lambda n: n.cells[1].outputs[0].update(text="x" * tools.NOTEBOOK_BYTES), "smaller or fewer"),
-])
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        (lambda n: n.metadata.update(widgets={}), "not normalised"),
+        (lambda n: n.cells[2].update(execution_count=5), "not normalised"),
+        (lambda n: n.cells[2].metadata.update(execution={"x": 1}), "not normalised"),
+        (lambda n: n.cells[1].update(execution_count=None), "03-print-1-print-2: it was never run"),
+        (
+            lambda n: n.cells[1].outputs[0].update(text="at 0x7f3aa0b1c2d0\n"),
+            "a memory address: 0x7f",
+        ),
+        (lambda n: n.cells[1].outputs[0].update(text="/home/me/x\n"), "a machine's path: /home/me"),
+        (lambda n: n.cells[4].metadata.update(tags=[]), "it stores an error, ZeroDivisionError"),
+        (
+            lambda n: (
+                n.cells[2]
+                .outputs[0]
+                .data.update({"image/png": base64.b64encode(bytes(tools.IMAGE_BYTES + 1)).decode()})
+            ),
+            "its image/png has 400,001 bytes",
+        ),
+        (
+            lambda n: n.cells[1].outputs[0].update(text="x" * tools.NOTEBOOK_BYTES),
+            "smaller or fewer",
+        ),
+    ],
+)
 def test_check_tells_what_is_wrong(stored, change, expected):
     assert expected in stored(change)
 
 
 def test_refresh_runs_at_quick_scale_in_a_copy_with_empty_progress(tmp_path):
-    source = ("import os\nfrom pathlib import Path\n"
-              "Path('made.txt').write_text('x')\n"
-              "print(os.environ['CNNLAB_SCALE'], Path(os.environ['CNNLAB_PROGRESS']).exists())")
+    source = (
+        "import os\nfrom pathlib import Path\n"
+        "Path('made.txt').write_text('x')\n"
+        "print(os.environ['CNNLAB_SCALE'], Path(os.environ['CNNLAB_PROGRESS']).exists())"
+    )
     path = tmp_path / "09-tiny.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell(source, id="09-environment")]), path)
     assert tools.main(["refresh", str(path)]) == 0
@@ -156,7 +214,10 @@ def test_refresh_leaves_a_notebook_with_an_error_as_it_was(tmp_path, capsys):
 
 def test_compared_counts_only_printing_cells(tmp_path):
     printed = [new_output("stream", name="stdout", text="1\n")]
-    cells = [new_code_cell("a = 1"), new_code_cell("1", outputs=printed),
-             new_code_cell("2", outputs=printed, metadata={"tags": ["nbval-ignore-output"]})]
+    cells = [
+        new_code_cell("a = 1"),
+        new_code_cell("1", outputs=printed),
+        new_code_cell("2", outputs=printed, metadata={"tags": ["nbval-ignore-output"]}),
+    ]
     nbformat.write(new_notebook(cells=cells), tmp_path / "x.ipynb")
     assert tools.compared([tmp_path / "x.ipynb"]) == (1, 2)

@@ -159,9 +159,13 @@ def labeled(count=12, seed=0):
 def classifier(seed=0):
     torch.manual_seed(seed)
     return chain(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(),
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Flatten(),
         nn.Linear(64, 3),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("norms", ["batch", "stored"])
@@ -172,7 +176,8 @@ def test_the_middle_of_the_surface_is_the_models_own_loss(norms):
     surface = loss_surface(model, images, labels, size=3, norms=norms)
     assert surface.shape == (3, 3) and surface.dtype == torch.float32
     assert float(surface[1, 1]) == pytest.approx(
-        F.cross_entropy(own(images), labels).item(), rel=1e-6)
+        F.cross_entropy(own(images), labels).item(), rel=1e-6
+    )
 
 
 def test_directions_are_as_long_as_each_filter_and_leave_vectors_alone():
@@ -219,17 +224,22 @@ def test_with_batch_statistics_the_scale_of_a_normed_layer_does_not_count():
     with torch.no_grad():
         large[0].weight *= 100
         large[0].bias *= 100
-    surfaces = {norms: [loss_surface(m, images, labels, size=3, norms=norms)
-                        for m in (model, large)] for norms in ("batch", "stored")}
+    surfaces = {
+        norms: [loss_surface(m, images, labels, size=3, norms=norms) for m in (model, large)]
+        for norms in ("batch", "stored")
+    }
     torch.testing.assert_close(*surfaces["batch"], rtol=1e-3, atol=1e-3)
     assert surfaces["stored"][1].max() > 10 * surfaces["stored"][0].max()
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"size": 1}, "size of at least 2"),
-    ({"reach": 0.0}, "reach above 0"),
-    ({"norms": "running"}, "norms 'running'; expected"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"size": 1}, "size of at least 2"),
+        ({"reach": 0.0}, "reach above 0"),
+        ({"norms": "running"}, "norms 'running'; expected"),
+    ],
+)
 def test_a_surface_that_cannot_be_is_named(options, message):
     with pytest.raises(ProbeError, match=message):
         loss_surface(classifier(), *labeled(), **options)

@@ -1,5 +1,6 @@
 """The three lists agree: ranges in pyproject.toml, exact versions in constraints.txt, and
 environment.yml for conda."""
+
 from __future__ import annotations
 
 import re
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = {"3.10": "3.10.13", "3.11": "3.11.7", "3.12": "3.12.1", "3.13": "3.13.0"}
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 ONLY_IN_CONDA = {"python", "pip", "setuptools"}
-CUDA = re.compile(r"nvidia-|cuda-|triton")      # torch pins these itself
+CUDA = re.compile(r"nvidia-|cuda-|triton")  # torch pins these itself
 
 
 def project():
@@ -58,9 +59,16 @@ def constraints():
 
 def environment(version):
     """What markers see on Linux with this Python."""
-    return {**default_environment(), "python_version": version, "sys_platform": "linux",
-            "python_full_version": PYTHONS[version], "platform_machine": "x86_64",
-            "os_name": "posix", "platform_system": "Linux", "implementation_name": "cpython"}
+    return {
+        **default_environment(),
+        "python_version": version,
+        "sys_platform": "linux",
+        "python_full_version": PYTHONS[version],
+        "platform_machine": "x86_64",
+        "os_name": "posix",
+        "platform_system": "Linux",
+        "implementation_name": "cpython",
+    }
 
 
 def pinned(pins, version):
@@ -91,20 +99,30 @@ def test_every_requirement_is_pinned_once_and_within_its_range(version):
     assert list(disagreements(ranges(), constraints(), version)) == []
 
 
-@pytest.mark.parametrize("text, problem", [
-    ("torch==2.5.0\ntqdm==4.70", "torch==2.5.0 is outside >=2.6"),
-    ("torch==2.6.0", "tqdm is not pinned on Python 3.10"),
-    ("torch==2.6.0\ntqdm==4.70 ; python_version > '3.10'", "tqdm is not pinned on Python 3.10"),
-    ("torch==2.6.0\ntorch==2.7.0\ntqdm==4.70", "torch is pinned 2 times"),
-])
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("torch==2.5.0\ntqdm==4.70", "torch==2.5.0 is outside >=2.6"),
+        ("torch==2.6.0", "tqdm is not pinned on Python 3.10"),
+        ("torch==2.6.0\ntqdm==4.70 ; python_version > '3.10'", "tqdm is not pinned on Python 3.10"),
+        ("torch==2.6.0\ntorch==2.7.0\ntqdm==4.70", "torch is pinned 2 times"),
+    ],
+)
 def test_a_disagreement_is_found(text, problem):
     wanted = {"torch": SpecifierSet(">=2.6"), "tqdm": SpecifierSet(">=4")}
     assert problem in "\n".join(disagreements(wanted, pins(text), "3.10"))
 
 
-@pytest.mark.parametrize("line", [
-    "torch>=2", "torch @ https://example.org/x.whl", "torch==2.6 --hash=sha256:0", "-e .",
-    "https://example.org/x.whl"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch>=2",
+        "torch @ https://example.org/x.whl",
+        "torch==2.6 --hash=sha256:0",
+        "-e .",
+        "https://example.org/x.whl",
+    ],
+)
 def test_constraints_hold_nothing_but_exact_versions(line):
     with pytest.raises(ValueError, match="expected name==version"):
         pins(line)
@@ -170,7 +188,13 @@ def test_the_same_pythons_everywhere():
     supported = SpecifierSet(project()["requires-python"])
     assert named["python"] == supported
     assert [version in supported for version in ("3.9.18", *PYTHONS.values(), "3.14.0")] == [
-        False, True, True, True, True, False]
+        False,
+        True,
+        True,
+        True,
+        True,
+        False,
+    ]
     for name in (".ci/python", ".ci/environment.py"):
         text = (ROOT / name).read_text()
         assert "(3, 10) <=" in text and "<= (3, 13)" in text, f"{name} checks other versions"
@@ -188,8 +212,13 @@ def test_make_without_a_goal_explains_itself():
 
 
 def ask_for_python(choice):
-    return subprocess.run([str(ROOT / ".ci" / "python")], capture_output=True, text=True,
-                          timeout=60, env={"PATH": "/usr/bin:/bin", "PYTHON": choice})
+    return subprocess.run(
+        [str(ROOT / ".ci" / "python")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", "PYTHON": choice},
+    )
 
 
 def test_the_python_named_is_the_python_used():
@@ -203,11 +232,14 @@ def fake_python(tmp_path, body):
     return str(fake)
 
 
-@pytest.mark.parametrize("body, message", [
-    ("echo 'is Python 3.9; the course needs 3.10 to 3.13' >&2; exit 1", "is Python 3.9"),
-    ("echo 'shim: version not installed' >&2; exit 127", "shim: version not installed"),
-    ("exit 1", "does not run"),
-])
+@pytest.mark.parametrize(
+    "body, message",
+    [
+        ("echo 'is Python 3.9; the course needs 3.10 to 3.13' >&2; exit 1", "is Python 3.9"),
+        ("echo 'shim: version not installed' >&2; exit 127", "shim: version not installed"),
+        ("exit 1", "does not run"),
+    ],
+)
 def test_a_python_that_cannot_be_used_is_explained(tmp_path, body, message):
     answer = ask_for_python(fake_python(tmp_path, body))
     assert answer.returncode == 1 and answer.stdout == ""

@@ -1,4 +1,5 @@
 """What the README tells a newcomer to type exists, and what it links to is there."""
+
 from __future__ import annotations
 
 import re
@@ -14,9 +15,11 @@ from cnnlab.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line.partition("#")[0].strip()
-            for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-            for line in block.splitlines()]
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -35,12 +38,20 @@ def described(command: str) -> bool:
 
 def understood(words: list[str]) -> bool:
     """Whether `python -m cnnlab` takes these words: its own help of the subcommand says so."""
-    answer = subprocess.run([sys.executable, "-m", "cnnlab", words[0], "--help"], cwd=ROOT,
-                            capture_output=True, text=True, timeout=120)
+    answer = subprocess.run(
+        [sys.executable, "-m", "cnnlab", words[0], "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     options = {word for word in words if word.startswith("--")}
     models = {word for word in words[1:2] if word[0].isalpha()}
-    return (answer.returncode == 0 and models <= set(MODELS)
-            and all(option in answer.stdout for option in options))
+    return (
+        answer.returncode == 0
+        and models <= set(MODELS)
+        and all(option in answer.stdout for option in options)
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -48,9 +59,17 @@ def test_every_command_exists(command):
     assert described(command)
 
 
-@pytest.mark.parametrize("command", [
-    "make coffee", "make", ".venv/bin/python -m cnnlab dance", "pip install cnnlab",
-    ".venv/bin/python -m cnnlab train lenet5 --sice 32", ".venv/bin/python -m cnnlab table vgg61"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make coffee",
+        "make",
+        ".venv/bin/python -m cnnlab dance",
+        "pip install cnnlab",
+        ".venv/bin/python -m cnnlab train lenet5 --sice 32",
+        ".venv/bin/python -m cnnlab table vgg61",
+    ],
+)
 def test_an_unknown_command_is_noticed(command):
     assert not described(command)
 
@@ -81,7 +100,7 @@ def test_the_times_are_those_of_the_chapters(path):
 
 
 def test_a_small_picture_with_words_for_who_cannot_see_it():
-    (alt, path), = re.findall(r"!\[([^]]*)\]\(([^)]+)\)", README)
+    ((alt, path),) = re.findall(r"!\[([^]]*)\]\(([^)]+)\)", README)
     assert len(alt) > 60
     assert (ROOT / path).stat().st_size < 200_000
     above = README.partition("![")[0]

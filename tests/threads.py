@@ -1,4 +1,5 @@
 """Two threads that meet where a race would be."""
+
 from __future__ import annotations
 
 import threading
@@ -14,7 +15,7 @@ def overlap(first: Callable, second: Callable, held: threading.Event, go_on: thr
     threads[0].start()
     assert held.wait(10)
     threads[1].start()
-    threads[1].join(0.2)     # time to overtake, were it let
+    threads[1].join(0.2)  # time to overtake, were it let
     go_on.set()
     for thread in threads:
         thread.join(10)

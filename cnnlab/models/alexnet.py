@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from cnnlab.layers import check_image
+from cnnlab.models.blocks import check_image
 
 
 class Conv(NamedTuple):
@@ -65,8 +65,13 @@ class AlexNet(nn.Module):
     """Five convolutions and three linear layers. `form` is a key of `TABLE`."""
 
     def __init__(
-            self, *, form: str = "paper", num_classes: int = 1000, in_channels: int = 3,
-            dropout: float = 0.5) -> None:
+        self,
+        *,
+        form: str = "paper",
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        dropout: float = 0.5,
+    ) -> None:
         super().__init__()
         if form not in TABLE:
             raise ValueError(f"form must be one of {', '.join(TABLE)}; got {form!r}")
@@ -75,7 +80,8 @@ class AlexNet(nn.Module):
         for row in TABLE[form]:
             layers.append(
                 nn.Conv2d(
-                    in_channels, row.width, row.kernel, row.stride, row.padding, groups=row.groups)
+                    in_channels, row.width, row.kernel, row.stride, row.padding, groups=row.groups
+                )
             )
             layers.append(nn.ReLU(inplace=True))
             if row.norm:

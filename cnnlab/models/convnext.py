@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cnnlab.layers import check_image
+from cnnlab.models.blocks import check_image
 
 
 class Permute(nn.Module):
@@ -30,7 +30,8 @@ class LayerNorm2d(nn.LayerNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.layer_norm(
-            x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
+            x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps
+        )
         return x.permute(0, 3, 1, 2)
 
 
@@ -80,8 +81,13 @@ class ConvNeXt(nn.Module):
     """
 
     def __init__(
-            self, stages: tuple[Stage, ...], *, num_classes: int = 1000, in_channels: int = 3,
-            stochastic_depth: float = 0.1) -> None:
+        self,
+        stages: tuple[Stage, ...],
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        stochastic_depth: float = 0.1,
+    ) -> None:
         super().__init__()
         self.in_channels = in_channels
         last = sum(stage.blocks for stage in stages) - 1

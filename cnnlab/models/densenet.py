@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from cnnlab.layers import check_image, init_he
+from cnnlab.models.blocks import check_image, init_he
 
 
 class DenseLayer(nn.Module):
@@ -111,9 +111,17 @@ class DenseNet(nn.Module):
     """
 
     def __init__(
-            self, row: Row, *, num_classes: int = 1000, in_channels: int = 3, stem: str = "7x7",
-            bottleneck: bool = True, compression: float = 0.5, dropout: float = 0.0,
-            recompute: bool = False) -> None:
+        self,
+        row: Row,
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        stem: str = "7x7",
+        bottleneck: bool = True,
+        compression: float = 0.5,
+        dropout: float = 0.0,
+        recompute: bool = False,
+    ) -> None:
         super().__init__()
         if stem not in ("7x7", "3x3"):
             raise ValueError(f"stem must be '7x7' or '3x3', got {stem!r}")
@@ -133,8 +141,13 @@ class DenseNet(nn.Module):
         ]
         for number, layers in enumerate(row.blocks, 1):
             block = DenseBlock(
-                layers, width, row.growth, bottleneck=bottleneck, dropout=dropout,
-                recompute=recompute)
+                layers,
+                width,
+                row.growth,
+                bottleneck=bottleneck,
+                dropout=dropout,
+                recompute=recompute,
+            )
             self.features.add_module(f"denseblock{number}", block)
             width += layers * row.growth
             if number < len(row.blocks):
@@ -157,8 +170,13 @@ def _cifar(depth: int, growth: int, *, bc: bool) -> partial[DenseNet]:
     """Section 3, "Implementation details": three equal blocks, of depth - 4 convolutions in all."""
     layers = (depth - 4) // (6 if bc else 3)
     return partial(
-        DenseNet, Row(growth, blocks=(layers,) * 3, stem_width=2 * growth if bc else 16),
-        num_classes=10, stem="3x3", bottleneck=bc, compression=0.5 if bc else 1.0)
+        DenseNet,
+        Row(growth, blocks=(layers,) * 3, stem_width=2 * growth if bc else 16),
+        num_classes=10,
+        stem="3x3",
+        bottleneck=bc,
+        compression=0.5 if bc else 1.0,
+    )
 
 
 densenet121 = partial(DenseNet, IMAGENET[121])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from cnnlab.layers import check_image, init_he
+from cnnlab.models.blocks import check_image, init_he
 
 
 class Row(NamedTuple):
@@ -53,11 +53,18 @@ class Conv(nn.Module):
     """Convolution and ReLU, with a bias or (torchvision's form) with a batch norm between."""
 
     def __init__(
-            self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1,
-            batch_norm: bool = False) -> None:
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        batch_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=not batch_norm)
+            in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=not batch_norm
+        )
         self.bn = nn.BatchNorm2d(out_channels, eps=0.001) if batch_norm else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -88,8 +95,13 @@ class Inception(nn.Module):
     """
 
     def __init__(
-            self, in_channels: int, row: Row, *, batch_norm: bool = False, kernel5: int = 5,
-            ) -> None:
+        self,
+        in_channels: int,
+        row: Row,
+        *,
+        batch_norm: bool = False,
+        kernel5: int = 5,
+    ) -> None:
         super().__init__()
 
         def conv(inputs: int, outputs: int, kernel: int) -> Conv:
@@ -155,8 +167,15 @@ class GoogLeNet(nn.Module):
     """
 
     def __init__(
-            self, *, form: str = "paper", aux: bool = False, num_classes: int = 1000,
-            in_channels: int = 3, dropout: float = 0.4, transform_input: bool = False) -> None:
+        self,
+        *,
+        form: str = "paper",
+        aux: bool = False,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        dropout: float = 0.4,
+        transform_input: bool = False,
+    ) -> None:
         super().__init__()
         if form not in ("paper", "torchvision"):
             raise ValueError(f"form must be 'paper' or 'torchvision', got {form!r}")

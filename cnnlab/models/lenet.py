@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cnnlab.layers import check_image
+from cnnlab.models.blocks import check_image
 
 
 class LeNet5(nn.Module):
@@ -35,8 +35,13 @@ class LeNet5(nn.Module):
     """
 
     def __init__(
-            self, *, num_classes: int = 10, in_channels: int = 1, image_size: int = 28,
-            modern: bool = False) -> None:
+        self,
+        *,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        image_size: int = 28,
+        modern: bool = False,
+    ) -> None:
         super().__init__()
         if image_size not in (28, 32):
             raise ValueError(
@@ -62,8 +67,7 @@ class LeNet5(nn.Module):
         sides = check_image("LeNet-5", x, self.c1.in_channels, needs)
         if sides not in ((), (size, size)):
             got = "x".join(map(str, sides))
-            raise ValueError(
-                f"LeNet-5 was built for {size}x{size} images, got {got}: resize them")
+            raise ValueError(f"LeNet-5 was built for {size}x{size} images, got {got}: resize them")
         x = self.activation(self.c1(x))  # (B, 6, 28, 28)
         x = self.s2(x)  # (B, 6, 14, 14)
         x = self.activation(self.c3(x))  # (B, 16, 10, 10)

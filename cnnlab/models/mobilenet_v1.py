@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from cnnlab.layers import ConvNormActivation, check_image, init_he
+from cnnlab.models.blocks import ConvNormActivation, check_image, init_he
 
 
 class Separable(NamedTuple):

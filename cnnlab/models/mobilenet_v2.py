@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from cnnlab.layers import ConvNormActivation, check_image, init_he
+from cnnlab.models.blocks import ConvNormActivation, check_image, init_he
 
 
 class Row(NamedTuple):
@@ -67,8 +67,13 @@ class MobileNetV2(nn.Module):
     """A 3x3 stem, seven stages of inverted residuals, a 1x1 to 1,280 channels, one linear layer."""
 
     def __init__(
-            self, *, num_classes: int = 1000, in_channels: int = 3, width_multiplier: float = 1.0,
-            dropout: float = 0.2) -> None:
+        self,
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        width_multiplier: float = 1.0,
+        dropout: float = 0.2,
+    ) -> None:
         super().__init__()
         self.in_channels = in_channels
         width = round_width(32 * width_multiplier)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from cnnlab.layers import check_image, init_he
+from cnnlab.models.blocks import check_image, init_he
 
 
 class MLPConv(NamedTuple):
@@ -35,7 +35,8 @@ class NIN(nn.Module):
     """The CIFAR-10 network: no linear layer; each class's map is averaged into its logit."""
 
     def __init__(
-            self, *, num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5) -> None:
+        self, *, num_classes: int = 10, in_channels: int = 3, dropout: float = 0.5
+    ) -> None:
         super().__init__()
         self.in_channels = in_channels
         layers: list[nn.Module] = []

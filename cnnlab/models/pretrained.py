@@ -12,7 +12,11 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import torch
+from torch import nn
 from tqdm import tqdm
+
+from cnnlab._torchvision import import_torchvision
+from cnnlab.models.catalog import MODELS, build, options
 
 CHUNK = 1 << 20  # bytes read at a time
 
@@ -39,7 +43,8 @@ def fetch(url: str, folder: str | os.PathLike | None = None) -> Path:
     if path.exists():
         if problem := _problem(path, path.name):
             raise WeightsError(
-                f"{path} is damaged ({problem}): delete it and try again, or {by_hand}")
+                f"{path} is damaged ({problem}): delete it and try again, or {by_hand}"
+            )
         return path
     temporary = None
     try:
@@ -49,13 +54,15 @@ def fetch(url: str, folder: str | os.PathLike | None = None) -> Path:
             _download(url, file)
         if problem := _problem(temporary, path.name):
             raise WeightsError(
-                f"the download of {url} is damaged ({problem}): try again, or {by_hand}")
+                f"the download of {url} is damaged ({problem}): try again, or {by_hand}"
+            )
         os.chmod(temporary, 0o644)  # temporary files are readable by their owner only
         os.replace(temporary, path)
     except (OSError, HTTPException) as error:  # no network, no such file, no room, no permission
         raise WeightsError(
             f"{path.name} is not in {folder} and cannot be downloaded ({error}): connect to the "
-            f"network and try again, or {by_hand}") from error
+            f"network and try again, or {by_hand}"
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -95,8 +102,9 @@ def read(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read ({error.strerror}): is it the path of a file?"
-                           ) from error
+        raise WeightsError(
+            f"{path} cannot be read ({error.strerror}): is it the path of a file?"
+        ) from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
@@ -119,13 +127,61 @@ def load_into(model: torch.nn.Module, state: dict[str, torch.Tensor], source: st
         "unexpected": [k for k in state if k not in expected],
         "of another shape": [
             f"{k} {tuple(state[k].shape)} for {tuple(v.shape)}"
-            for k, v in expected.items() if k in state and state[k].shape != v.shape],
+            for k, v in expected.items()
+            if k in state and state[k].shape != v.shape
+        ],
     }
     lines = [
         f"{len(keys)} {kind}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
-        for kind, keys in differences.items() if keys]
+        for kind, keys in differences.items()
+        if keys
+    ]
     if lines:
         raise WeightsError(
             f"{source} does not fit {type(model).__name__}: {'; '.join(lines)}. Build the model "
-            "that the weights were trained in, with the same options")
+            "that the weights were trained in, with the same options"
+        )
     model.load_state_dict(state)
+
+
+# Where the default is the paper's network, torchvision's weights need torchvision's form.
+TORCHVISION_OPTIONS = {
+    "alexnet": {"form": "torchvision"},
+    "googlenet": {"form": "torchvision", "aux": True, "transform_input": True},
+}
+
+
+def load_pretrained(
+    name: str, weights: str = "DEFAULT", folder: str | os.PathLike | None = None
+) -> nn.Module:
+    """The model `name` with the weights that torchvision publishes, in evaluation mode.
+
+    weights  which of torchvision's sets, e.g. "IMAGENET1K_V1"; its default is its best
+    folder   where the file is or will be; the default is the folder that torchvision uses
+
+    Raises ValueError for a model or a set that torchvision has not, and WeightsError, which says
+    what to do, where the file is missing and cannot be downloaded, is damaged, or does not fit.
+    """
+    options(name)  # an unknown name has its own message
+    import_torchvision()
+    from torchvision import models as published
+
+    try:
+        choices = published.get_model_weights(name)
+    except ValueError:
+        have = [n for n in MODELS if n in published.list_models(module=published)]
+        raise ValueError(
+            f"torchvision publishes no weights for {name!r}; it has {', '.join(have)}"
+        ) from None
+    if weights not in choices.__members__:
+        raise ValueError(
+            f"{name} has no weights {weights!r}; it has {', '.join(choices.__members__)}"
+        )
+    path = fetch(choices[weights].url, folder)
+    with torch.device("meta"):  # fresh weights would be overwritten at once
+        model = build(name, **TORCHVISION_OPTIONS.get(name, {}))
+    # DenseNet's files were saved when a layer was still called "norm.1", now "norm1".
+    old_name = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
+    state = {old_name.sub(r"\1\2.", key): value for key, value in read(path).items()}
+    load_into(model.to_empty(device="cpu"), state, str(path))
+    return model.eval()

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cnnlab.layers import check_image, init_he
+from cnnlab.models.blocks import check_image, init_he
 
 
 class PadShortcut(nn.Module):
@@ -50,8 +50,15 @@ class Residual(nn.Module):
     expansion: int  # output channels / width
 
     def __init__(
-            self, in_channels: int, width: int, stride: int = 1, *, skip: bool = True,
-            shortcut: str = "projection", preactivation: bool = False) -> None:
+        self,
+        in_channels: int,
+        width: int,
+        stride: int = 1,
+        *,
+        skip: bool = True,
+        shortcut: str = "projection",
+        preactivation: bool = False,
+    ) -> None:
         super().__init__()
         out_channels = width * self.expansion
         self.skip, self.preactivation = skip, preactivation
@@ -109,8 +116,8 @@ class Bottleneck(Residual):
     groups = 1  # of the 3x3
 
     def __init__(
-            self, in_channels: int, width: int, stride: int = 1, *, stride_on: str = "3x3",
-            **residual) -> None:
+        self, in_channels: int, width: int, stride: int = 1, *, stride_on: str = "3x3", **residual
+    ) -> None:
         super().__init__(in_channels, width, stride, **residual)
         # The paper strides on the first 1x1, which skips three of four pixels unseen. On the 3x3,
         # "v1.5", is more accurate: github.com/facebookarchive/fb.resnet.torch, models/resnet.lua.
@@ -164,18 +171,30 @@ class ResNet(nn.Module):
     """
 
     def __init__(
-            self, block: type[Residual], blocks: Sequence[int], *, num_classes: int = 1000,
-            in_channels: int = 3, stage_widths: Sequence[int] = (64, 128, 256, 512),
-            stem: str = "7x7", skip: bool = True, shortcut: str = "projection",
-            preactivation: bool = False, stride_on: str = "3x3", zero_init: bool = False) -> None:
+        self,
+        block: type[Residual],
+        blocks: Sequence[int],
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        stage_widths: Sequence[int] = (64, 128, 256, 512),
+        stem: str = "7x7",
+        skip: bool = True,
+        shortcut: str = "projection",
+        preactivation: bool = False,
+        stride_on: str = "3x3",
+        zero_init: bool = False,
+    ) -> None:
         super().__init__()
         _expect("stem", stem, ("7x7", "3x3"))
         _expect("shortcut", shortcut, ("projection", "padding"))
         bottleneck = issubclass(block, Bottleneck)
         _expect("stride_on", stride_on, ("3x3", "1x1") if bottleneck else ("3x3",))
         if zero_init and (preactivation or not skip):
-            raise ValueError("zero_init needs skip=True and preactivation=False, got "
-                             f"skip={skip} and preactivation={preactivation}")
+            raise ValueError(
+                "zero_init needs skip=True and preactivation=False, got "
+                f"skip={skip} and preactivation={preactivation}"
+            )
         options = {"skip": skip, "shortcut": shortcut, "preactivation": preactivation}
         if bottleneck:
             options["stride_on"] = stride_on
@@ -241,8 +260,14 @@ def _imagenet(depth: int) -> partial[ResNet]:
 def _cifar(depth: int) -> partial[ResNet]:
     """Section 4.2: 6n + 2 layers, three stages of n basic blocks each, option A."""
     return partial(
-        ResNet, BasicBlock, ((depth - 2) // 6,) * 3, num_classes=10, stage_widths=(16, 32, 64),
-        stem="3x3", shortcut="padding")
+        ResNet,
+        BasicBlock,
+        ((depth - 2) // 6,) * 3,
+        num_classes=10,
+        stage_widths=(16, 32, 64),
+        stem="3x3",
+        shortcut="padding",
+    )
 
 
 resnet18 = _imagenet(18)

@@ -18,4 +18,5 @@ class GroupedBottleneck(Bottleneck):
 
 # "32x4d": 32 groups of 4 channels each in the first stage, 128 in all. ResNet-50 has 64 there.
 resnext50_32x4d = partial(
-    ResNet, GroupedBottleneck, (3, 4, 6, 3), stage_widths=(128, 256, 512, 1024))
+    ResNet, GroupedBottleneck, (3, 4, 6, 3), stage_widths=(128, 256, 512, 1024)
+)

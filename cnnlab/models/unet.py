@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cnnlab.layers import check_image, init_he
+from cnnlab.models.blocks import check_image, init_he
 
 
 def double_conv(in_channels: int, width: int, *, padded: bool, batch_norm: bool) -> nn.Sequential:
@@ -37,8 +37,16 @@ class UNet(nn.Module):
     """
 
     def __init__(
-            self, *, num_classes: int = 2, in_channels: int = 1, width: int = 64, depth: int = 4,
-            padded: bool = False, batch_norm: bool = False, dropout: float = 0.5) -> None:
+        self,
+        *,
+        num_classes: int = 2,
+        in_channels: int = 1,
+        width: int = 64,
+        depth: int = 4,
+        padded: bool = False,
+        batch_norm: bool = False,
+        dropout: float = 0.5,
+    ) -> None:
         super().__init__()
         if depth < 0:
             raise ValueError(f"depth {depth}: give the number of poolings, from 0")
@@ -49,12 +57,14 @@ class UNet(nn.Module):
             return double_conv(inputs, outputs, padded=padded, batch_norm=batch_norm)
 
         self.down = nn.ModuleList(
-            conv(inputs, outputs) for inputs, outputs in zip([in_channels, *widths], widths[:-1]))
+            conv(inputs, outputs) for inputs, outputs in zip([in_channels, *widths], widths[:-1])
+        )
         self.pool = nn.MaxPool2d(2)
         self.bottom = conv(widths[-2] if depth else in_channels, widths[-1])
         self.dropout = nn.Dropout(dropout)  # section 3.1, "at the end of the contracting path"
         self.up = nn.ModuleList(
-            nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
+            nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1])
+        )
         self.join = nn.ModuleList(conv(2 * w, w) for w in reversed(widths[:-1]))
         self.head = nn.Conv2d(width, num_classes, 1)
         init_he(self)

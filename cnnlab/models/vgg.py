@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from cnnlab.layers import check_image, init_he
+from cnnlab.models.blocks import check_image, init_he
 
 
 class Stages(NamedTuple):
@@ -45,10 +45,18 @@ class VGG(nn.Module):
     """
 
     def __init__(
-            self, stages: Sequence[Sequence[int]], *, batch_norm: bool = False,
-            num_classes: int = 1000, in_channels: int = 3, dropout: float = 0.5,
-            widths: Sequence[int] = WIDTHS, poolings: Sequence[int] = (1, 2, 3, 4, 5),
-            pool_size: int = 7, hidden: Sequence[int] = (4096, 4096)) -> None:
+        self,
+        stages: Sequence[Sequence[int]],
+        *,
+        batch_norm: bool = False,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        dropout: float = 0.5,
+        widths: Sequence[int] = WIDTHS,
+        poolings: Sequence[int] = (1, 2, 3, 4, 5),
+        pool_size: int = 7,
+        hidden: Sequence[int] = (4096, 4096),
+    ) -> None:
         super().__init__()
         if len(widths) != len(stages):
             raise ValueError(f"{len(stages)} stages need as many widths, got {tuple(widths)}")
@@ -103,5 +111,13 @@ vgg19_bn = partial(VGG, TABLE["E"], batch_norm=True)
 
 # Ours, not the paper's: three stages for 28x28 gray images (28, 14, 7, then 3x3 into the head).
 vgg_small = partial(
-    VGG, ((3, 3), (3, 3), (3, 3)), widths=(32, 64, 128), poolings=(1, 2, 3), pool_size=3,
-    hidden=(128,), batch_norm=True, num_classes=10, in_channels=1)
+    VGG,
+    ((3, 3), (3, 3), (3, 3)),
+    widths=(32, 64, 128),
+    poolings=(1, 2, 3),
+    pool_size=3,
+    hidden=(128,),
+    batch_norm=True,
+    num_classes=10,
+    in_channels=1,
+)

@@ -1,4 +1,5 @@
 """One JupyterLab and one Chromium for the session; a page for each chapter's tests."""
+
 from __future__ import annotations
 
 import pytest

@@ -12,6 +12,7 @@ Every `open` works on its own copy of the notebooks with its own kernel, so test
 each other or the checkout. The server keeps its token, listens on 127.0.0.1 only, and has private
 configuration, runtime, workspace and settings folders.
 """
+
 from __future__ import annotations
 
 import json
@@ -35,16 +36,19 @@ from tests.browser.chromium import NAMES, find_chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-SERVER_SECONDS = 90      # start of the server on a busy machine
-PAGE_SECONDS = 60        # one step in the page: three times what a quiet machine needs
-RUN_SECONDS = 300        # a whole notebook
+SERVER_SECONDS = 90  # start of the server on a busy machine
+PAGE_SECONDS = 60  # one step in the page: three times what a quiet machine needs
+RUN_SECONDS = 300  # a whole notebook
 
 BROWSER_ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--force-color-profile=srgb",
     # Nothing but this machine can be reached, whatever a page asks for.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
-SETTINGS = {     # on top of the course's own
+SETTINGS = {  # on top of the course's own
     # Cells scrolled away must stay in the page.
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none", "scrollPastEnd": False},
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
@@ -72,7 +76,8 @@ class Lab:
         if executable is None:
             raise HarnessError(
                 "no Chromium found: expected CNNLAB_CHROMIUM or one of "
-                f"{', '.join(NAMES)}. On Debian: apt-get install chromium")
+                f"{', '.join(NAMES)}. On Debian: apt-get install chromium"
+            )
         self._folder = Path(tempfile.mkdtemp(prefix="cnnlab-lab-"))
         self._process = None
         self._playwright = None
@@ -80,7 +85,8 @@ class Lab:
             self._start_server()
             self._playwright = sync_playwright().start()
             self._browser = self._playwright.chromium.launch(
-                executable_path=executable, args=BROWSER_ARGUMENTS)
+                executable_path=executable, args=BROWSER_ARGUMENTS
+            )
         except BaseException:
             self.__exit__()
             raise
@@ -97,9 +103,13 @@ class Lab:
 
     def _start_server(self):
         private = {
-            "JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime",
-            "JUPYTER_DATA_DIR": "data", "JUPYTERLAB_SETTINGS_DIR": "settings",
-            "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
+            "JUPYTER_CONFIG_DIR": "config",
+            "JUPYTER_RUNTIME_DIR": "runtime",
+            "JUPYTER_DATA_DIR": "data",
+            "JUPYTERLAB_SETTINGS_DIR": "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+            "IPYTHONDIR": "ipython",
+        }
         environment = dict(os.environ, CNNLAB_SCALE="quick")
         # Without it progress goes beside the notebook: into this opening's own copy.
         environment.pop("CNNLAB_PROGRESS", None)
@@ -120,29 +130,49 @@ class Lab:
         self._log = self._folder / "server.log"
         with open(self._log, "w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-                 "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
-                 "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.root}",
-                 f"--IdentityProvider.token={self.token}",
-                 "--LabApp.expose_app_in_browser=True",
-                 f"--LabApp.app_settings_dir={app_settings}"],
-                env=environment, cwd=self.root, stdout=log, stderr=log, start_new_session=True)
+                [
+                    sys.executable,
+                    "-m",
+                    "jupyterlab",
+                    "--no-browser",
+                    "--allow-root",
+                    "--ServerApp.ip=127.0.0.1",
+                    f"--ServerApp.port={port}",
+                    "--ServerApp.port_retries=0",
+                    f"--ServerApp.root_dir={self.root}",
+                    f"--IdentityProvider.token={self.token}",
+                    "--LabApp.expose_app_in_browser=True",
+                    f"--LabApp.app_settings_dir={app_settings}",
+                ],
+                env=environment,
+                cwd=self.root,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self._wait_for_server()
 
     def _wait_for_server(self):
         end = time.monotonic() + SERVER_SECONDS
         while time.monotonic() < end and self._process.poll() is None:
             try:
-                with urllib.request.urlopen(
-                        f"{self.url}/api/status?token={self.token}", timeout=5):
+                with urllib.request.urlopen(f"{self.url}/api/status?token={self.token}", timeout=5):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
-        raise HarnessError(f"JupyterLab did not start within {SERVER_SECONDS} s; its last words:\n"
-                           + self._log.read_text()[-3000:])
+        raise HarnessError(
+            f"JupyterLab did not start within {SERVER_SECONDS} s; its last words:\n"
+            + self._log.read_text()[-3000:]
+        )
 
-    def open(self, notebook, theme: str = "light", width: int = 1280, height: int = 900,
-             sidebar: bool = False) -> NotebookPage:
+    def open(
+        self,
+        notebook,
+        theme: str = "light",
+        width: int = 1280,
+        height: int = 900,
+        sidebar: bool = False,
+    ) -> NotebookPage:
         """Open a notebook in a new browser page and wait until its kernel is idle.
 
         notebook: a name in the course's folder, or the path of any .ipynb.
@@ -157,8 +187,11 @@ class Lab:
             raise FileNotFoundError(f"no notebook {source}")
         self._copies += 1
         folder = self.root / f"copy{self._copies}"
-        shutil.copytree(source.parent, folder,
-                        ignore=shutil.ignore_patterns(".ipynb_checkpoints", "my-progress"))
+        shutil.copytree(
+            source.parent,
+            folder,
+            ignore=shutil.ignore_patterns(".ipynb_checkpoints", "my-progress"),
+        )
         page = NotebookPage(self, f"{folder.name}/{source.name}", theme, width, height, sidebar)
         return page
 
@@ -169,10 +202,11 @@ class NotebookPage:
     def __init__(self, lab, path, theme, width, height, sidebar):
         self._lab = lab
         self.path = path
-        self.page_errors = []        # uncaught JavaScript errors
-        self.foreign_requests = []   # anything that wanted to leave the machine
+        self.page_errors = []  # uncaught JavaScript errors
+        self.foreign_requests = []  # anything that wanted to leave the machine
         self._context = lab._browser.new_context(
-            viewport={"width": width, "height": height}, service_workers="block")
+            viewport={"width": width, "height": height}, service_workers="block"
+        )
         lab._opened.append(self)
         self.page = self._context.new_page()
         self.page.set_default_timeout(PAGE_SECONDS * 1000)
@@ -184,10 +218,10 @@ class NotebookPage:
         self._wait_ready()
         if not sidebar:
             self._javascript("() => jupyterapp.shell.collapseLeft()")
-        self._javascript("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})",
-                         THEMES[theme])
-        self.page.wait_for_selector(
-            f"body[data-jp-theme-name='{THEMES[theme]}']", state="attached")
+        self._javascript(
+            "theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", THEMES[theme]
+        )
+        self.page.wait_for_selector(f"body[data-jp-theme-name='{THEMES[theme]}']", state="attached")
 
     def _note_request(self, url):
         if url.split(":")[0] in ("data", "blob", "about"):
@@ -236,9 +270,11 @@ class NotebookPage:
         for cell in ids:
             if cell not in position:
                 raise HarnessError(f"{self.path}: no cell {cell!r}; it has {sorted(position)}")
-            self._javascript("""index => {
+            self._javascript(
+                """index => {
                 panel.content.deselectAll(); panel.content.activeCellIndex = index; }""",
-                             position[cell])
+                position[cell],
+            )
             self._run("notebook:run-cell", timeout)
         return self
 
@@ -251,16 +287,19 @@ class NotebookPage:
         last = next((n for n, cell in enumerate(cells) if predicate(cell)), None)
         if last is None:
             raise HarnessError(f"{self.path}: no code cell satisfies the predicate")
-        return self.run_cells([cell["id"] for cell in cells[:last + 1]], timeout)
+        return self.run_cells([cell["id"] for cell in cells[: last + 1]], timeout)
 
     def _run(self, command, timeout):
         # The command resolves when the last cell is done; without a race it may wait for ever.
-        outcome = self._javascript("""async ([command, milliseconds]) => {
+        outcome = self._javascript(
+            """async ([command, milliseconds]) => {
             await jupyterapp.shell.activateById(panel.id);
             return Promise.race([
                 jupyterapp.commands.execute(command).then(() => 'done'),
                 new Promise(end => setTimeout(() => end('late'), milliseconds))]);
-        }""", [command, timeout * 1000])
+        }""",
+            [command, timeout * 1000],
+        )
         if outcome == "late":
             raise HarnessError(f"{self.path}: {command} took more than {timeout} s")
 
@@ -283,9 +322,11 @@ class NotebookPage:
 
     def check(self):
         """Raise on a cell's error, an uncaught page error, or a request leaving the machine."""
-        problems = ([f"cell {error}" for error in self.errors()]
-                    + [f"page error {error}" for error in self.page_errors]
-                    + [f"request to {url}" for url in self.foreign_requests])
+        problems = (
+            [f"cell {error}" for error in self.errors()]
+            + [f"page error {error}" for error in self.page_errors]
+            + [f"request to {url}" for url in self.foreign_requests]
+        )
         if problems:
             raise HarnessError(f"{self.path}:\n  " + "\n  ".join(problems))
 
@@ -341,10 +382,11 @@ class NotebookPage:
                     last.bottom - box.y + 20]; }""")
         pieces, top = [], 0
         while top < total:
-            scrolled = self._javascript("top => { outer.scrollTop = top; return outer.scrollTop; }",
-                                        top)
+            scrolled = self._javascript(
+                "top => { outer.scrollTop = top; return outer.scrollTop; }", top
+            )
             self.page.wait_for_timeout(150)
-            skip = min(top - scrolled, box["height"] - 1)   # the last page cannot scroll as far
+            skip = min(top - scrolled, box["height"] - 1)  # the last page cannot scroll as far
             clip = dict(box, y=box["y"] + skip, height=min(box["height"] - skip, total - top))
             pieces.append(folder / f"{stem}-{len(pieces) + 1:02d}.png")
             self.page.screenshot(path=str(pieces[-1]), clip=clip)
@@ -428,7 +470,7 @@ class ExplorerHandle:
     def settle(self, quiet: float = 0.5, timeout: float = PAGE_SECONDS) -> str:
         """The picture, once the kernel has answered and it has not changed for `quiet` seconds."""
         end = time.monotonic() + timeout
-        for _ in range(2):      # what was pressed meanwhile is sent when the first is answered
+        for _ in range(2):  # what was pressed meanwhile is sent when the first is answered
             self._page.answered()
         shown, since = self.svg(), time.monotonic()
         while time.monotonic() - since < quiet:

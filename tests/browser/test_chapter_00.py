@@ -1,5 +1,6 @@
 """Chapter 00 in a real JupyterLab: every cell runs, the explorer answers to keys and clicks, the
 quiz and the progress card know what the learner did."""
+
 from __future__ import annotations
 
 import re
@@ -69,9 +70,12 @@ def test_an_untrained_network_answers_about_equally(page, explorer):
 def test_the_quiz_answers_and_progress_is_kept(page):
     quiz = page.page.locator(".cnnlab-quiz")
     quiz.get_by_label("LeNet-5, because its filters expect neighbors").check()
-    for label in ("In C5, its first linear layer", "Because evaluating on them takes too long",
-                  "The layers above learn to use whatever filters they get",
-                  "Count layer by layer, and see where the two differ"):
+    for label in (
+        "In C5, its first linear layer",
+        "Because evaluating on them takes too long",
+        "The layers above learn to use whatever filters they get",
+        "Count layer by layer, and see where the two differ",
+    ):
         quiz.get_by_label(label).check()
     quiz.get_by_text("5 of 5 answered, 4 right").wait_for()
     page.run_cells(["00-progress"])

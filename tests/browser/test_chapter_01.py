@@ -1,4 +1,5 @@
 """Chapter 01 in a real JupyterLab: every cell runs, and the explorer answers to keys and clicks."""
+
 from __future__ import annotations
 
 import re
@@ -39,8 +40,9 @@ def test_keys_change_the_layer_and_the_numbers_follow(page, explorer):
     words = texts(explorer.settle())
     out = output_size(8, kernel=3, stride=2, padding=2, dilation=2)
     assert f"output {out} \u00d7 {out}" in words
-    assert any("(8 + 2\u00d72 \u2212 5) / 2" in text and text.endswith(f"= {out}")
-               for text in words)
+    assert any(
+        "(8 + 2\u00d72 \u2212 5) / 2" in text and text.endswith(f"= {out}") for text in words
+    )
     assert any(text.endswith(f"= {conv_macs(1, 1, 3, out)} MACs") for text in words)
 
     explorer.root.get_by_label("image").select_option("photograph")

@@ -1,4 +1,5 @@
 """Chapter 02 as a learner uses it: everything runs, keys move the explorer, numbers are right."""
+
 from __future__ import annotations
 
 import re
@@ -6,7 +7,7 @@ import re
 import pytest
 
 from cnnlab.arithmetic import Window
-from cnnlab.explorers.receptive_field import IMAGE
+from cnnlab.course.explorers.ch02_receptive_field import IMAGE
 
 EXPLORER = "receptive-field"
 
@@ -28,8 +29,10 @@ def described(layers, unit) -> str:
     for kernel, stride, dilation in layers:
         window = window.then(kernel, stride, dilation * (kernel - 1) // 2, dilation)
     first, last = window.box(unit)
-    return (f"Receptive field {window.size}: columns {first} to {last} of 0 to {IMAGE - 1}, center "
-            f"{window.center(unit):g}.")
+    return (
+        f"Receptive field {window.size}: columns {first} to {last} of 0 to {IMAGE - 1}, center "
+        f"{window.center(unit):g}."
+    )
 
 
 def test_the_notebook_runs_from_top_to_bottom(page):
@@ -69,7 +72,7 @@ def test_arrow_keys_move_the_unit(explorer):
     before = explorer.settle()
     explorer.pick("unit").press("ArrowRight")
     explorer.wait_change(before)
-    before = explorer.settle()                     # the page moves its own mark at once
+    before = explorer.settle()  # the page moves its own mark at once
     assert "unit (8, 9)" in shown(before)
     assert described([(3, 1, 1), (3, 2, 1), (3, 1, 1), (3, 1, 1)], 9) in shown(before)
     explorer.pick("unit").press("ArrowUp")

@@ -1,4 +1,5 @@
 """Chapter 03 in a real JupyterLab: every cell runs, and the explorer answers to the keys."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,5 @@
 """Chapter 04 in a real JupyterLab: every cell runs, and the explorer answers to keys and clicks."""
+
 from __future__ import annotations
 
 import re
@@ -24,7 +25,7 @@ def test_keys_move_the_groups_and_the_numbers_follow(page):
     assert f">{count_text(conv_macs(12, 12, 5, 13, groups=1))}<" in shown
     assert ">0.33x<" in shown
 
-    explorer.press("End", "groups")        # 16 does not divide 12
+    explorer.press("End", "groups")  # 16 does not divide 12
     explorer.settle()
     assert "16 groups do not divide 12 channels" in explorer.text()
     explorer.press("ArrowLeft", "groups", times=4)
@@ -37,10 +38,10 @@ def test_an_output_is_chosen_and_a_second_layer_mixes(page):
     explorer = page.explorer("grouped")
     start = explorer.settle()
     explorer.pick("output").focus()
-    for _ in range(7):                     # faster than the kernel answers: no key may be lost
+    for _ in range(7):  # faster than the kernel answers: no key may be lost
         page.page.keyboard.press("ArrowRight")
     assert "Output 7 sees 6 of 12" in explorer.settle()
-    explorer.click_pick("output")          # the middle of the row
+    explorer.click_pick("output")  # the middle of the row
     assert re.search(r"Output [56] sees 6 of 12", explorer.settle())
 
     for option, seen in (("in the same groups", 6), ("sees all groups", 12)):

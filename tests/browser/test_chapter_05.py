@@ -1,10 +1,11 @@
 """Chapter 05 in a real JupyterLab: every cell runs, and the explorer answers to the keys."""
+
 from __future__ import annotations
 
 import re
 
 from cnnlab.arithmetic import bytes_text, count_text
-from cnnlab.explorers.vgg_budget import bill, lines
+from cnnlab.course.explorers.ch05_vgg_budget import bill, lines
 
 
 def test_the_chapter_runs_without_an_error(page):

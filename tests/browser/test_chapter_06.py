@@ -1,11 +1,12 @@
 """Chapter 06 in a real JupyterLab: every cell runs, and the explorer answers to the keys."""
+
 from __future__ import annotations
 
 import re
 import time
 
 from cnnlab.arithmetic import count_text
-from cnnlab.explorers.inception import naive, reduced
+from cnnlab.course.explorers.ch06_inception import naive, reduced
 from tests.browser.harness import PAGE_SECONDS
 
 
@@ -27,8 +28,12 @@ def test_keys_stack_modules_and_change_widths(page):
     explorer.press("ArrowRight", "1x1 before 3x3", times=4)
     explorer.press("Home", "1x1 after pooling")
     module = reduced(192, 64, 100, 128, 16, 32, 1)
-    wait_for(explorer, f"{count_text(module.weights)} reduced",
-             "out: 64 + 128 + 32 + 1 = 225 channels", "Naive module")
+    wait_for(
+        explorer,
+        f"{count_text(module.weights)} reduced",
+        "out: 64 + 128 + 32 + 1 = 225 channels",
+        "Naive module",
+    )
     page.check()
 
 
@@ -39,7 +44,7 @@ def test_the_far_end_is_no_bargain_and_reset_brings_the_start_back(page):
     explorer.press("End", "1x1 before 3x3")
     explorer.press("End", "1x1 before 5x5")
     module = reduced(192, 64, 256, 128, 256, 32, 32)
-    moved = wait_for(explorer, f"{count_text(module.weights)} reduced")   # both keys have arrived
+    moved = wait_for(explorer, f"{count_text(module.weights)} reduced")  # both keys have arrived
     assert any(label.startswith("No bargain") for label in moved)
     explorer.button("Reset").click()
     assert wait_for(explorer, "163,328 reduced") == start

@@ -1,9 +1,10 @@
 """Chapter 07 in a real JupyterLab: every cell runs, and the explorer answers to the keys."""
+
 from __future__ import annotations
 
 import re
 
-from cnnlab.explorers.gradient_flow import flow, short
+from cnnlab.course.explorers.ch07_gradient_flow import flow, short
 
 
 def test_the_chapter_runs_without_an_error(page):

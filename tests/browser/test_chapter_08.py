@@ -1,4 +1,5 @@
 """Chapter 08 in a real JupyterLab: every cell runs, and the explorers answer to keys and clicks."""
+
 from __future__ import annotations
 
 import re
@@ -35,7 +36,7 @@ def test_keys_move_blocks_and_branches(page):
     assert "512 of 1,024 paths left" in explorer.settle()
     explorer.press("ArrowRight", "branch / shortcut")
     explorer.wait_change(shown)
-    assert "0.671 of the gradient" in explorer.settle()      # 1 / (1 + 0.7 ** 2)
+    assert "0.671 of the gradient" in explorer.settle()  # 1 / (1 + 0.7 ** 2)
     page.check()
 
 

@@ -1,10 +1,11 @@
 """Chapter 09 in a real JupyterLab: every cell runs, and the explorer answers to the keys."""
+
 from __future__ import annotations
 
 import re
 
 from cnnlab.arithmetic import count_text
-from cnnlab.explorers.dense_block import dense
+from cnnlab.course.explorers.ch09_dense_block import dense
 
 
 def test_the_chapter_runs_without_an_error(page):

@@ -1,4 +1,5 @@
 """The harness itself: it drives a live widget, and it notices what it must notice."""
+
 from __future__ import annotations
 
 import nbformat
@@ -40,12 +41,18 @@ other.observe(slower, "value")
 
 @pytest.fixture
 def page(lab, tmp_path):
-    cells = {"widgets": WIDGETS, "lines": "for i in range(50): print(i)",
-             "count": "from pathlib import Path\nPath('here.txt').write_text('x')",
-             "slow": SLOW, "wrong": "1 / 0", "after": "print('after')"}
+    cells = {
+        "widgets": WIDGETS,
+        "lines": "for i in range(50): print(i)",
+        "count": "from pathlib import Path\nPath('here.txt').write_text('x')",
+        "slow": SLOW,
+        "wrong": "1 / 0",
+        "after": "print('after')",
+    }
     notebook = new_notebook(
         cells=[new_code_cell(source, id=name) for name, source in cells.items()],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
     path = tmp_path / "tiny.ipynb"
     nbformat.write(notebook, path)
     with lab.open(path) as opened:
@@ -75,9 +82,9 @@ def test_a_key_press_reaches_the_kernel_and_comes_back_as_a_picture(page):
 def test_settle_waits_for_a_kernel_that_needs_longer_than_a_quiet_moment(page):
     page.run_cells(["widgets", "slow"])
     explorer = page.explorer("cnnlab-tiny")
-    explorer.press("End", "padding")      # a control's first word goes to the main shell
+    explorer.press("End", "padding")  # a control's first word goes to the main shell
     assert "padding 9" in explorer.settle(quiet=0.1)
-    explorer.press("Home", "padding")     # the next one to the subshell
+    explorer.press("Home", "padding")  # the next one to the subshell
     assert "padding 0" in explorer.settle(quiet=0.1)
 
 

@@ -1,0 +1,1 @@
+"""Checked exercises and quizzes: a file per chapter, over `cnnlab.course.exercises.exercise`."""

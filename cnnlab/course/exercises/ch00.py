@@ -1,0 +1,175 @@
+"""Exercises and quiz of chapter 00, Start here."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from cnnlab.course.exercises.exercise import (
+    Exercise,
+    Exercises,
+    Mistake,
+    output_of,
+)
+
+
+def accuracy(scores, labels):
+    """Share of rows whose largest score is at the label's place, as a float."""
+    right = scores.argmax(dim=1) == labels  # one answer per row, True or False
+    return right.float().mean().item()
+
+
+def _count(scores, labels):
+    return float((scores.argmax(dim=1) == labels).sum())
+
+
+def _per_class(scores, labels):
+    return (scores.argmax(dim=0) == labels).float().mean().item()
+
+
+def _percent(scores, labels):
+    return 100 * (scores.argmax(dim=1) == labels).float().mean().item()
+
+
+class Small(nn.Module):
+    """LeNet's first stage and one linear layer: images (B, 1, 32, 32) to scores (B, 10)."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 6, 5)
+        self.pool = nn.AvgPool2d(2)
+        self.answer = nn.Linear(6 * 14 * 14, 10)
+
+    def forward(self, x):
+        x = self.pool(torch.tanh(self.conv(x)))  # (B, 6, 14, 14)
+        return self.answer(x.flatten(1))  # keep the batch axis: (B, 1176) to (B, 10)
+
+
+class _Flat(Small):
+    def forward(self, x):
+        x = self.pool(torch.tanh(self.conv(x)))
+        return self.answer(x.flatten())
+
+
+class _Widened(Small):
+    def forward(self, x):
+        x = self.pool(torch.tanh(self.conv(x)))
+        return self.answer(x.flatten().view(-1, 6 * 14 * 14)).sum(0, keepdim=True)
+
+
+def _shapes(model):
+    model = model() if isinstance(model, type) else model
+    seen = {}
+    for count, images in ((1, "one image"), (3, "three images")):
+        try:
+            scores = output_of(model, torch.rand(count, 1, 32, 32))
+        except RuntimeError as error:
+            raise ValueError(f"{images} in, an error out: {error}") from None
+        seen[f"{images} in, shape of the scores"] = tuple(scores.shape)
+    seen["parameters"] = sum(p.numel() for p in model.parameters())
+    with torch.no_grad():
+        images = torch.rand(3, 1, 32, 32)
+        alone = torch.cat([model(image[None]) for image in images])
+        together = model(images)
+    seen["an image's scores do not depend on the others"] = (
+        together.shape == alone.shape and torch.allclose(together, alone, atol=1e-5)
+    )
+    return seen
+
+
+_SCORES = torch.tensor([[0.1, 2.0, 0.3], [1.5, 0.2, 0.1], [0.0, 0.1, 0.9], [0.2, 3.0, 0.1]])
+
+exercises = Exercises(
+    Exercise(
+        "with_parameters",
+        "Which rows of the table hold parameters?",
+        "recall",
+        1,
+        5,
+        mistakes=(
+            Mistake(
+                7,
+                "You counted the two poolings. In the paper they have parameters; here they "
+                "are plain averages and have none.",
+            ),
+            Mistake(12, "That is every row. Look at the column of parameters: most are empty."),
+            Mistake(2, "That is the convolutions alone. Linear layers hold parameters too."),
+        ),
+        hints=(
+            "Go down the column of parameters in the table of LeNet-5.",
+            "Two convolutions, and all the linear layers.",
+        ),
+        working="c1, c3, c5, f6, output",
+        note="Convolutions and linear layers hold parameters. Activations and poolings do not.",
+    ),
+    Exercise(
+        "c3_weights",
+        "Weights of C3, without bias",
+        "compute",
+        3,
+        2400,
+        mistakes=(
+            Mistake(2416, "That is with bias: 16 more, one for each filter."),
+            Mistake(400, "That is 16 filters on a single map. Each filter of C3 reads all 6 maps."),
+            Mistake(1500, "That is the C3 of the paper. Ours reads all 6 maps with every filter."),
+            Mistake(150, "That is one filter. There are 16."),
+            Mistake(
+                240000, "Those are the MACs: each weight is used at 10 x 10 places. Count it once."
+            ),
+        ),
+        hints=(
+            "One filter of C3 reads 6 maps, a window of 5 x 5 in each.",
+            "So one filter holds 6 * 5 * 5 numbers. How many filters are there?",
+        ),
+        working="16 * 6 * 5 * 5",
+        note="Filters x input maps x height x width of the kernel; with bias, one more per filter.",
+    ),
+    Exercise(
+        "accuracy",
+        "Accuracy, from scores and labels",
+        "implement",
+        5,
+        accuracy,
+        cases=(
+            (_SCORES, torch.tensor([1, 0, 2, 0])),
+            (_SCORES[:2], torch.tensor([2, 0])),
+            (_SCORES[:3], torch.tensor([0, 0, 2])),
+        ),
+        mistakes=(
+            Mistake(_count, "You return how many are right. Divide by the number of images."),
+            Mistake(_percent, "That is in percent. Return a share, 0 to 1."),
+            Mistake(
+                _per_class,
+                "argmax went along the wrong axis: it found the best image for "
+                "each class. One row is one image; use dim=1.",
+            ),
+        ),
+        hints=(
+            "scores.argmax(dim=1) gives the network's answer for each image.",
+            "Comparing it with labels gives True and False; .float() makes them 1 and 0.",
+            "The mean of those is the accuracy; .item() turns a tensor into a plain float.",
+        ),
+        note="Accuracy is the share of images whose highest score stands at the right class.",
+    ),
+    Exercise(
+        "batch",
+        "Works for one image, fails for three",
+        "spot the bug",
+        4,
+        Small,
+        observe=_shapes,
+        mistakes=(
+            Mistake(
+                _Flat,
+                "One image goes through, three do not. Write the shape behind each "
+                "step of `forward`, for B = 3.",
+            ),
+            Mistake(_Widened, "Three images in, one row of scores out. Each needs its own row."),
+        ),
+        hints=(
+            "Read the error for three images: 3528 is 3 * 1176. Who made one long row of them?",
+            "x.flatten() joins all axes, the batch too. x.flatten(1) starts at axis 1.",
+        ),
+        note="The first axis is the batch. Layers keep it; flatten(1) does, flatten() does not.",
+    ),
+)

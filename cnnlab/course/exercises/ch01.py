@@ -1,0 +1,397 @@
+"""Chapter 01, convolution arithmetic: five exercises and a quiz."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from cnnlab.course.exercises.exercise import (
+    Exercise,
+    Exercises,
+    Mistake,
+    at_most,
+    called,
+    output_of,
+)
+
+# -- implement: MACs from the input's size
+
+
+def macs(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    output = (size + 2 * padding - kernel) // stride + 1
+    weights = out_channels * (in_channels // groups) * kernel * kernel
+    return weights * output * output
+
+
+def _macs_on_input_pixels(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    return out_channels * (in_channels // groups) * kernel * kernel * size * size
+
+
+def _macs_without_stride(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    return macs(size, in_channels, out_channels, kernel, 1, padding, groups)
+
+
+def _macs_without_groups(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    return macs(size, in_channels, out_channels, kernel, stride, padding)
+
+
+def _macs_groups_twice(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    return macs(size, in_channels, out_channels, kernel, stride, padding, groups) // groups
+
+
+def _macs_with_bias(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    output = (size + 2 * padding - kernel) // stride + 1
+    return (
+        macs(size, in_channels, out_channels, kernel, stride, padding, groups)
+        + out_channels * output * output
+    )
+
+
+def _macs_of_one_row(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    output = (size + 2 * padding - kernel) // stride + 1
+    return macs(size, in_channels, out_channels, kernel, stride, padding, groups) // output
+
+
+def _flops(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
+    return 2 * macs(size, in_channels, out_channels, kernel, stride, padding, groups)
+
+
+# -- spot the bug: a depthwise separable block that is not depthwise
+
+
+class Separable(nn.Module):
+    """3x3 depthwise, then 1x1 to mix the channels. Both without bias."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.depthwise = nn.Conv2d(
+            in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False
+        )
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+
+    def forward(self, x):  # (B, in_channels, H, W)
+        return self.pointwise(self.depthwise(x))  # (B, out_channels, H, W)
+
+
+class _SeparableAsGiven(Separable):
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, out_channels)
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=False)
+
+
+class _GroupsOnThePointwise(_SeparableAsGiven):
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, out_channels)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, groups=in_channels, bias=False)
+
+
+class _GroupsOnBoth(Separable):
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, out_channels)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, groups=in_channels, bias=False)
+
+
+class _WithBias(Separable):
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, out_channels)
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1)
+
+
+def _observe_separable(block: Callable[[int, int], nn.Module]) -> dict[str, object]:
+    if not isinstance(block, type):
+        raise ValueError("give the class itself: ex.separable.check(Separable)")
+    model = called(block, Separable, 64, 128)
+    dyed = torch.zeros(1, 64, 28, 28)
+    dyed[:, :, 14, 14] = torch.nan  # whatever reads a NaN becomes one
+    with torch.no_grad():
+        output = output_of(model, dyed)
+    table, other = _trace(model, (64, 28, 28)), _trace(block(32, 64), (32, 28, 28))
+    return {
+        "output (channels, height, width)": tuple(output.shape[1:]),
+        "parameters": table.params,
+        "MACs on 64 x 28 x 28": table.macs,
+        "parameters from 32 to 64 channels": other.params,
+        "output pixels that see one input pixel, through both layers": int(
+            output[0, 0].isnan().sum()
+        ),
+    }
+
+
+# -- design: halve the size, double the channels, on a budget
+
+
+def halve():
+    return nn.Sequential(
+        nn.Conv2d(64, 64, 3, stride=2, padding=1, groups=64),  # 64 x 28 x 28
+        nn.Conv2d(64, 128, 1),  # 128 x 28 x 28
+    )
+
+
+def _halve_dense():
+    return nn.Conv2d(64, 128, 3, stride=2, padding=1)
+
+
+def _halve_skipping():
+    return nn.Conv2d(64, 128, 1, stride=2)
+
+
+def _halve_grouped():
+    return nn.Conv2d(64, 128, 3, stride=2, padding=1, groups=16)
+
+
+def _halve_not():
+    return nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, groups=64), nn.Conv2d(64, 128, 1))
+
+
+def _halve_too_late():
+    return nn.Sequential(
+        nn.Conv2d(64, 128, 1), nn.Conv2d(128, 128, 3, stride=2, padding=1, groups=128)
+    )
+
+
+def _observe_halving(build: Callable[[], nn.Module]) -> dict[str, object]:
+    if isinstance(build, nn.Module):
+        raise ValueError("give the function itself, not the model: ex.halve.check(halve)")
+    model = called(build, halve)
+    if isinstance(model, (list, tuple)):
+        raise ValueError(
+            f"the function gives a {type(model).__name__}, expected an nn.Module: put "
+            "the layers into nn.Sequential(...)"
+        )
+    if not isinstance(model, nn.Module):
+        raise ValueError("the function must return a model, an nn.Module: is a `return` missing?")
+    table = _trace(model, (64, 56, 56))
+    read, mixed = _who_is_read(model)
+    return {
+        "output": " x ".join(map(str, table[-1].out_shape)),
+        "at most 10,000 parameters, with bias": at_most(table.params, 10_000),
+        "at most 10,000,000 MACs": at_most(table.macs, 10_000_000),
+        "every input pixel is read": read,
+        "every output channel sees every input channel": mixed,
+    }
+
+
+def _who_is_read(model: nn.Module) -> tuple[bool, bool]:
+    """(is every pixel read, does every output channel see every input channel)?
+
+    NaN is the dye: whatever reads a NaN becomes one. Four images have it in one pixel each, the
+    four places of a 2 x 2 block; two have it in the first or in the last channel.
+    """
+    dyed = torch.zeros(6, 64, 56, 56)
+    for image in range(4):
+        dyed[image, :, 28 + image // 2, 28 + image % 2] = torch.nan
+    dyed[4, 0] = dyed[5, 63] = torch.nan
+    with torch.no_grad():
+        output = output_of(copy.deepcopy(model).eval(), dyed)
+    stained = output.isnan().flatten(2).any(2)  # (6, channels)
+    return bool(stained[:4].any(1).all()), bool(stained[4:].all())
+
+
+def _trace(model: nn.Module, shape: tuple[int, ...]):
+    from cnnlab.trace.run import TraceError, trace
+
+    try:
+        return trace(model, shape)
+    except TraceError as error:
+        raise ValueError(str(error)) from error
+
+
+exercises = Exercises(
+    Exercise(
+        "params",
+        "Parameters of a 5x5 convolution from 32 to 96 channels, with bias",
+        "recall",
+        2,
+        76_896,
+        mistakes=(
+            Mistake(
+                76_800, "That is without bias. The question says with: one number more per filter."
+            ),
+            Mistake(
+                2_496,
+                "You counted each filter as one 5x5 slice. A filter spans all 32 input "
+                "channels: 5 x 5 x 32 weights.",
+            ),
+            Mistake(801, "That is one filter. Each of the 96 output channels has its own."),
+            Mistake(
+                76_832, "A bias belongs to a filter, so to an output channel: there are 96, not 32."
+            ),
+            Mistake(
+                79_872,
+                "You gave each of a filter's 32 slices its own bias. The slices are "
+                "summed to one number, so a filter has one bias.",
+            ),
+        ),
+        hints=(
+            "How many weights does one filter hold? It is as deep as the input.",
+            "One filter: 5 x 5 x 32 weights and 1 bias. How many filters are there?",
+        ),
+        note="Filters x (kernel height x kernel width x input channels + 1 for the bias).",
+        working="96 * (5 * 5 * 32 + 1)",
+    ),
+    Exercise(
+        "chain",
+        "Size after three layers",
+        "compute",
+        4,
+        19,
+        mistakes=(
+            Mistake(21, "The last layer has dilation 2: three taps then span 5 pixels, not 3."),
+            Mistake(
+                18,
+                "In the last layer a kernel of 3 with dilation 2 spans 2 x (3 - 1) + 1 = 5 "
+                "pixels. And add 1, for the first window.",
+            ),
+            Mistake(
+                20, "You rounded a half up. Without ceil mode the last window must fit: round down."
+            ),
+            Mistake(
+                17,
+                "There is one output more than there are steps: the first window needs no "
+                "step. Add 1 in each layer.",
+            ),
+        ),
+        hints=(
+            "One layer at a time: floor((size + 2 padding - span) / stride) + 1.",
+            "The first layer gives 48.",
+            "The pooling: (48 - 3) / 2 = 22.5. The last kernel spans 2 x (3 - 1) + 1 = 5.",
+        ),
+        note="Layer by layer, always rounded down: 96, 48, 23, 19.",
+        working="(96 + 6 - 7) // 2 + 1 = 48\n(48 - 3) // 2 + 1 = 23\n(23 - 5) // 1 + 1 = 19",
+    ),
+    Exercise(
+        "macs",
+        "MACs of a convolution, from the size of its input",
+        "implement",
+        8,
+        macs,
+        cases=(
+            (224, 3, 64, 3, 1, 1, 1),
+            (224, 3, 64, 7, 2, 3, 1),
+            (28, 256, 256, 3, 1, 1, 256),
+            (15, 128, 256, 1, 2, 0, 4),
+            (28, 16, 24, 3, 2, 0, 1),
+        ),
+        mistakes=(
+            Mistake(
+                _macs_without_stride, "You left out the stride: divide by it before you add 1."
+            ),
+            Mistake(
+                _macs_on_input_pixels,
+                "You multiplied by the input's pixels. A weight works "
+                "once per output pixel: stride 2 makes that a quarter.",
+            ),
+            Mistake(
+                _macs_without_groups,
+                "Right for groups=1. With groups a filter reads only "
+                "in_channels // groups channels.",
+            ),
+            Mistake(
+                _macs_groups_twice,
+                "You divided by groups twice. Each filter gets thinner by "
+                "groups, but there are still out_channels filters.",
+            ),
+            Mistake(
+                _macs_of_one_row,
+                "That is one row of the output. It has as many rows as columns: square its size.",
+            ),
+            Mistake(
+                _macs_with_bias,
+                "You counted the bias. Adding it is no multiplication; this "
+                "course leaves it out of MACs.",
+            ),
+            Mistake(
+                _flops,
+                "That is FLOPs. One MAC is a multiplication and an addition: 1 MAC = 2 FLOPs.",
+            ),
+        ),
+        hints=(
+            "MACs = weights x output pixels.",
+            "The output's size first: (size + 2 * padding - kernel) // stride + 1.",
+            "Weights: out_channels * (in_channels // groups) * kernel * kernel.",
+        ),
+        note="MACs = weights without bias x output pixels.",
+    ),
+    Exercise(
+        "separable",
+        "A depthwise separable block that is far too heavy",
+        "spot the bug",
+        6,
+        Separable,
+        observe=_observe_separable,
+        mistakes=(
+            Mistake(
+                _SeparableAsGiven,
+                "The shapes are right, the cost is not: the depthwise layer "
+                "alone holds 36,864 weights. One 3x3 filter per channel "
+                "would be 64 x 9 = 576.",
+            ),
+            Mistake(
+                _GroupsOnThePointwise,
+                "The groups went to the wrong layer: the 1x1 is there "
+                "to mix the channels, the 3x3 must not.",
+            ),
+            Mistake(
+                _GroupsOnBoth, "Now nothing mixes the channels: the 1x1 layer must see all of them."
+            ),
+            Mistake(
+                _WithBias, "Right, but the block says without bias, and yours has one per filter."
+            ),
+        ),
+        hints=(
+            "Trace it: which of the two layers has more parameters than it should?",
+            "What makes a convolution depthwise is a single argument of nn.Conv2d.",
+            "groups=in_channels gives every channel its own filter.",
+        ),
+        note="No shape error will ever tell you: dense and depthwise layers have the same shapes. "
+        "Count.",
+    ),
+    Exercise(
+        "halve",
+        "64 x 56 x 56 to 128 x 28 x 28 on a budget",
+        "design",
+        12,
+        halve,
+        observe=_observe_halving,
+        mistakes=(
+            Mistake(
+                _halve_dense,
+                "The right shape at too high a price: both budgets are broken. "
+                "Count each layer by itself: a dense 3x3 pays 9 weights for "
+                "every pair of channels, a 1x1 pays one.",
+            ),
+            Mistake(
+                _halve_too_late,
+                "Only the MACs are too many: a layer works at all 56 x 56 "
+                "pixels. Shrink first; then there are a quarter of them.",
+            ),
+            Mistake(
+                _halve_skipping,
+                "Cheap, because it looks away: some input pixels are never "
+                "read. (A 1x1 with stride 2, for one, reads one in four.)",
+            ),
+            Mistake(
+                _halve_grouped,
+                "Cheap, but the groups never meet: each output channel sees "
+                "only its own group. Something must mix all channels.",
+            ),
+            Mistake(
+                _halve_not,
+                "The size is still 56: one of the layers needs stride 2, and that "
+                "will also cut the MACs.",
+            ),
+        ),
+        hints=(
+            "Two jobs: shrink the image, and mix the channels. They need not be one layer.",
+            "A depthwise layer shrinks for 64 x 9 weights. Which layer mixes all channels for "
+            "the fewest weights?",
+            "Depthwise 3x3 with stride 2 and padding 1, then 1x1 from 64 to 128.",
+        ),
+        note="Shrink first, then mix: 8,960 parameters and 6.9 million MACs. An average pooling "
+        "and a 1x1 would do as well.",
+    ),
+)

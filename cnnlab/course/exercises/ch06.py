@@ -1,0 +1,536 @@
+"""Exercises and quiz of chapter 06, Inception and GoogLeNet."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cnnlab.arithmetic import conv_params
+from cnnlab.course.exercises.exercise import (
+    Exercise,
+    Exercises,
+    Mistake,
+    at_most,
+    called,
+    output_of,
+)
+
+# -- collapse: two linear layers with nothing between
+
+
+def collapse(first, second):
+    merged = nn.Linear(first.in_features, second.out_features)
+    with torch.no_grad():
+        merged.weight.copy_(second.weight @ first.weight)
+        merged.bias.copy_(second.weight @ first.bias + second.bias)
+    return merged
+
+
+def _bias_of_the_second_only(first, second):
+    merged = nn.Linear(first.in_features, second.out_features)
+    with torch.no_grad():
+        merged.weight.copy_(second.weight @ first.weight)
+        merged.bias.copy_(second.bias)
+    return merged
+
+
+def _without_bias(first, second):
+    merged = nn.Linear(first.in_features, second.out_features, bias=False)
+    with torch.no_grad():
+        merged.weight.copy_(second.weight @ first.weight)
+    return merged
+
+
+def _biases_added(first, second):
+    merged = nn.Linear(first.in_features, second.out_features)
+    with torch.no_grad():
+        merged.weight.copy_(second.weight @ first.weight)
+        merged.bias.copy_(first.bias + second.bias)
+    return merged
+
+
+def _wrong_order(first, second):
+    merged = nn.Linear(first.in_features, second.out_features)
+    with torch.no_grad():
+        merged.weight.copy_(first.weight @ second.weight)
+        merged.bias.copy_(first.weight @ second.bias + first.bias)
+    return merged
+
+
+def _still_two(first, second):
+    return nn.Sequential(first, second)
+
+
+def _observe_collapse(answer):
+    if not callable(answer) or isinstance(answer, nn.Module):
+        raise ValueError("give the function itself, without calling it")
+    first, second = nn.Linear(6, 6), nn.Linear(6, 6)  # square, so that no mistake hides in a shape
+    a, b = nn.Linear(5, 4), nn.Linear(4, 3)
+    vectors, others = torch.rand(3, 6) - 0.5, torch.rand(2, 5) - 0.5
+    merged = called(answer, collapse, first, second)
+    if not isinstance(merged, nn.Module):
+        raise ValueError(
+            f"the function gives a {type(merged).__name__}, expected an nn.Linear; "
+            "make one, copy the weights into it and return it"
+        )
+    try:
+        other = answer(a, b)(others)
+    except RuntimeError:  # shapes that do not fit
+        other = None
+    wanted = b(a(others))
+    joins = (
+        other is not None
+        and other.shape == wanted.shape
+        and torch.allclose(other, wanted, atol=1e-5)
+    )
+    return {
+        "it is a single nn.Linear": isinstance(merged, nn.Linear),
+        "output for zeros": merged(torch.zeros(1, 6)).detach(),
+        "output for three vectors": merged(vectors).detach(),
+        "it also joins layers that are not square, 5 to 4 and 4 to 3": joins,
+    }
+
+
+# -- naive_module: wrong keyword names, then branch 1 twice
+
+
+class NaiveModule(nn.Module):
+    def __init__(self, inputs):
+        super().__init__()
+        self.branch1 = nn.Conv2d(inputs, 64, kernel_size=1)
+        self.branch2 = nn.Conv2d(inputs, 128, kernel_size=3, padding=1)
+        self.branch3 = nn.Conv2d(inputs, 32, kernel_size=5, padding=2)
+        self.branch4 = nn.MaxPool2d(3, stride=1, padding=1)
+
+    def forward(self, x):
+        return torch.cat(
+            [self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], dim=1
+        )
+
+
+class _WrongNames(NaiveModule):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch2 = nn.Conv2d(inputs, 128, kernel=3, pad=1)
+
+
+class _WrongPaddingName(NaiveModule):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch2 = nn.Conv2d(inputs, 128, kernel_size=3, pad=1)
+
+
+class _FirstBranchTwice(NaiveModule):
+    def forward(self, x):
+        return torch.cat(
+            [self.branch1(x), self.branch1(x), self.branch3(x), self.branch4(x)], dim=1
+        )
+
+
+class _NoPadding(NaiveModule):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch2 = nn.Conv2d(inputs, 128, kernel_size=3)
+
+
+class _OtherOrder(NaiveModule):
+    def forward(self, x):
+        return torch.cat(
+            [self.branch2(x), self.branch1(x), self.branch3(x), self.branch4(x)], dim=1
+        )
+
+
+def _with_weights_of(model, reference):
+    """`reference` with the convolutions of `model` in the places of its own, each way that fits."""
+    own, given = (
+        [m for m in net.modules() if isinstance(m, nn.Conv2d)] for net in (reference, model)
+    )
+    for order in permutations(given):
+        if [m.weight.shape for m in order] == [m.weight.shape for m in own]:
+            for mine, theirs in zip(own, order):
+                mine.load_state_dict(theirs.state_dict())
+            yield reference
+
+
+def _does_the_same(model, reference, image):
+    with torch.no_grad():
+        output = model(image)
+        outputs = [net(image) for net in _with_weights_of(model, reference)]
+    return any(
+        output.shape == out.shape and torch.allclose(output, out, atol=1e-5) for out in outputs
+    )
+
+
+def _observe_naive(answer):
+    model = _built(answer, NaiveModule, 192)
+    image = torch.rand(1, 192, 6, 6)  # nothing negative, as behind a ReLU
+    output = output_of(model, image)
+    seen = {"output shape for (1, 192, 6, 6)": tuple(output.shape)}
+    output.sum().backward()
+    seen["every weight takes part"] = all(p.grad is not None for p in model.parameters())
+    seen["parameters with bias"] = sum(p.numel() for p in model.parameters())
+    widths = [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)]
+    seen["output channels of the convolutions"] = sorted(widths)
+    if tuple(output.shape) != (1, 416, 6, 6) or sorted(widths) != [32, 64, 128]:
+        return seen
+    sums = []
+    with torch.no_grad():
+        for net in _with_weights_of(model, NaiveModule(192)):
+            # A ReLU on the branches is welcome.
+            sums += [kind(net(image)).square().sum((0, 2, 3)) for kind in (F.relu, nn.Identity())]
+    got = output.detach().square().sum((0, 2, 3))  # a number per channel
+    seen["the branches are 1x1, 3x3, 5x5 and 3x3 max pooling, in this order"] = any(
+        torch.allclose(got, wanted, rtol=1e-4) for wanted in sums
+    )
+    seen["so they are, in whatever order"] = any(
+        torch.allclose(got.sort()[0], wanted.sort()[0], rtol=1e-4) for wanted in sums
+    )
+    return seen
+
+
+# -- wrong_axis: concatenated along the batch, then a pooling that is a convolution
+
+
+class EqualBranches(nn.Module):
+    def __init__(self, inputs):
+        super().__init__()
+        self.branch1 = nn.Conv2d(inputs, 16, 1)
+        self.branch2 = nn.Sequential(
+            nn.Conv2d(inputs, 8, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1)
+        )
+        self.branch3 = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), nn.Conv2d(inputs, 16, 1))
+
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x)], dim=1)
+
+
+def _convolution_for_pooling(inputs):
+    return nn.Sequential(nn.Conv2d(inputs, inputs, 3, padding=1), nn.Conv2d(inputs, 16, 1))
+
+
+class _BothFaults(EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3 = _convolution_for_pooling(inputs)
+
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x)])
+
+
+class _StackedBatch(EqualBranches):
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x)])
+
+
+class _PoolingIsConvolution(EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3 = _convolution_for_pooling(inputs)
+
+
+class _AddedBranches(EqualBranches):
+    def forward(self, x):
+        return self.branch1(x) + self.branch2(x) + self.branch3(x)
+
+
+class _AveragePooling(EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3[0] = nn.AvgPool2d(3, stride=1, padding=1)
+
+
+class _NoPooling(EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3 = nn.Sequential(nn.Conv2d(inputs, 16, 1))
+
+
+class _ReLULost(EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch2 = nn.Sequential(nn.Conv2d(inputs, 8, 1), nn.Conv2d(8, 16, 3, padding=1))
+
+
+def _observe_axis(answer):
+    model = _built(answer, EqualBranches, 24)
+    image = torch.rand(2, 24, 6, 6)
+    seen = {
+        "output shape for (2, 24, 6, 6)": tuple(output_of(model, image).shape),
+        "parameters with bias": sum(p.numel() for p in model.parameters()),
+    }
+    count = sum(p.numel() for p in EqualBranches(24).parameters())
+    if [*seen.values()] != [(2, 48, 6, 6), count]:
+        return seen
+    return seen | {
+        "the branches are 1x1, then 1x1, ReLU and 3x3, then 3x3 max pooling and 1x1": _does_the_same(
+            model, EqualBranches(24), image
+        ),
+        **{
+            name: not _does_the_same(model, wrong(24), image)
+            for name, wrong in (
+                ("the pooling takes the maximum", _AveragePooling),
+                ("there is a pooling", _NoPooling),
+                ("there is a ReLU", _ReLULost),
+            )
+        },
+    }
+
+
+def _built(answer, solution, inputs):
+    if isinstance(answer, nn.Module):
+        raise ValueError("give the class itself, without calling it")
+    model = called(answer, solution, inputs)
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"expected a class of modules, got one that makes a {type(model).__name__}"
+        )
+    return model
+
+
+# -- budget: another row for module 3b
+
+BUDGET = 194_048  # half of module 3b's weights
+
+
+def _observe_budget(answer):
+    if not isinstance(answer, (list, tuple)) or len(answer) != 6:
+        raise ValueError("give six numbers: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection")
+    if not all(type(width) is int and width >= 1 for width in answer):
+        raise ValueError(f"widths are whole numbers from 1, got {tuple(answer)!r}")
+    n1x1, n3x3_reduce, n3x3, n5x5_reduce, n5x5, pool_proj = answer
+    weights = sum(
+        conv_params(a, b, k, bias=False)
+        for a, b, k in (
+            (256, n1x1, 1),
+            (256, n3x3_reduce, 1),
+            (n3x3_reduce, n3x3, 3),
+            (256, n5x5_reduce, 1),
+            (n5x5_reduce, n5x5, 5),
+            (256, pool_proj, 1),
+        )
+    )
+    return {
+        "channels that come out": n1x1 + n3x3 + n5x5 + pool_proj,
+        "at least 128 of the 3x3 and 64 of the 5x5": n3x3 >= 128 and n5x5 >= 64,
+        "reductions no narrower than a third of their branch": 3 * n3x3_reduce >= n3x3
+        and 3 * n5x5_reduce >= n5x5,
+        f"at most {BUDGET:,} weights (which layer costs most?)": at_most(weights, BUDGET),
+    }
+
+
+exercises = Exercises(
+    Exercise(
+        "width",
+        "Channels that leave module 4a",
+        "recall",
+        2,
+        512,
+        mistakes=(
+            Mistake(
+                624,
+                "You added all six numbers. The two reductions stay inside the module: "
+                "only what a branch ends with is concatenated.",
+            ),
+            Mistake(
+                928,
+                "That passes all 480 channels through the pooling, as the naive module "
+                "does. Here a 1x1 after the pooling brings them down to 64.",
+            ),
+            Mistake(448, "The pooling branch is missing: its 1x1 gives 64 channels."),
+        ),
+        hints=(
+            "Which of the six numbers are the last ones of their branch?",
+            "1x1 + 3x3 + 5x5 + pool projection.",
+        ),
+        note="Width = n1x1 + n3x3 + n5x5 + pool_proj. The reductions set the cost, not the width.",
+        working="192 + 208 + 48 + 64",
+    ),
+    Exercise(
+        "branch",
+        "Weights of the 5x5 branch of module 5b, without bias",
+        "compute",
+        4,
+        193536,
+        mistakes=(
+            Mistake(
+                2662400,
+                "That is the direct 5x5 from 832 to 128. The module goes through 48 "
+                "channels first.",
+            ),
+            Mistake(193712, "That is with bias: 48 + 128 too many."),
+            Mistake(153600, "The 1x1 in front is missing: 832 * 48."),
+            Mistake(95232, "That is torchvision's version, with a 3x3 instead of the 5x5."),
+        ),
+        hints=(
+            "The branch has two convolutions. Write down the channels before and after each.",
+            "832 * 48 + 48 * 128 * ...",
+        ),
+        note="Through 48 channels the 5x5 costs 14 times less than without: 193,536 against "
+        "2,662,400.",
+        working="832 * 48 + 48 * 128 * 25",
+    ),
+    Exercise(
+        "collapse",
+        "Two linear layers that are one",
+        "implement",
+        10,
+        collapse,
+        observe=_observe_collapse,
+        mistakes=(
+            Mistake(
+                _bias_of_the_second_only,
+                "The weights are right, but the first layer's bias "
+                "is lost. It passes through the second layer too.",
+            ),
+            Mistake(
+                _without_bias,
+                "The weights are right, the bias is missing: for an input of "
+                "zeros the two layers do not give zeros.",
+            ),
+            Mistake(
+                _biases_added,
+                "Nearly: the first layer's bias arrives through the second "
+                "layer's weights, so it is multiplied by them.",
+            ),
+            Mistake(
+                _wrong_order,
+                "The matrices are in the wrong order. The second layer acts on "
+                "what the first gives: second.weight @ first.weight.",
+            ),
+            Mistake(_still_two, "That still is two layers. Return one nn.Linear."),
+        ),
+        hints=(
+            "Write it down: W2 (W1 x + b1) + b2. What stands before x, and what does not?",
+            "weight: second.weight @ first.weight",
+            "bias: second.weight @ first.bias + second.bias; copy both with .copy_() inside "
+            "`with torch.no_grad():`",
+        ),
+        note="Without a non-linearity between, two layers are one. From 1024 through 512 to 1000 "
+        "they have 1,037,800 parameters with bias and do less than one layer of 1,025,000 "
+        "could: their product has rank 512 at most. A ReLU between is the repair.",
+    ),
+    Exercise(
+        "naive_module",
+        "A module that does not even begin",
+        "spot the bug",
+        6,
+        NaiveModule,
+        observe=_observe_naive,
+        mistakes=(
+            Mistake(
+                _WrongNames,
+                "It stops before it sees an image: nn.Conv2d has no `kernel`, nor "
+                "a `pad` if you still have it. What are they called? Correct "
+                "them, then check again: there is a second fault.",
+            ),
+            Mistake(_WrongPaddingName, "Half of it: `kernel_size` is right, `pad` is not."),
+            Mistake(
+                _FirstBranchTwice,
+                "Now it runs, and gives 352 channels instead of 416. "
+                "64 + 64 + 32 + 192: which branch speaks twice, and which "
+                "one is never asked?",
+            ),
+            Mistake(
+                _NoPadding,
+                "The 3x3 has lost its padding: it gives a smaller map, and maps of "
+                "different sizes cannot be concatenated.",
+            ),
+            Mistake(
+                _OtherOrder,
+                "All four branches are there, in another order. Keep 1x1, 3x3, "
+                "5x5, pooling: whoever loads your weights relies on it.",
+            ),
+        ),
+        hints=(
+            "Read the error from its end: which word does it not know?",
+            "help(nn.Conv2d): kernel_size and padding.",
+            "Then print the output's shape and take 352 apart.",
+        ),
+        note="A wrong keyword stops at once. A branch used twice runs, has the right parameters, "
+        "and only the number of channels tells.",
+    ),
+    Exercise(
+        "wrong_axis",
+        "Six images out of two",
+        "spot the bug",
+        6,
+        EqualBranches,
+        observe=_observe_axis,
+        mistakes=(
+            Mistake(
+                _BothFaults,
+                "Two images go in, six come out: torch.cat joins along axis 0, "
+                "the batch, unless you say otherwise. Equal widths hid it: "
+                "nothing complained. Mend it, then count the parameters.",
+            ),
+            Mistake(
+                _StackedBatch,
+                "The pooling is right. But two images go in and six come out: "
+                "along which axis do branches belong?",
+            ),
+            Mistake(
+                _PoolingIsConvolution,
+                "The shape is right now. But there are 5,208 parameters "
+                "too many: the third branch should pool, and a pooling "
+                "has none.",
+            ),
+            Mistake(
+                _AddedBranches,
+                "You added the branches: 16 channels come out. Put them next to each other: 48.",
+            ),
+            Mistake(
+                _NoPooling,
+                "The 3x3 convolution is gone, but nothing pools now. Put a 3x3 max "
+                "pooling, stride 1 and padded, before the 1x1.",
+            ),
+            Mistake(
+                _AveragePooling,
+                "An average pooling has no weights either, but the module's "
+                "third branch takes the maximum.",
+            ),
+            Mistake(
+                _ReLULost,
+                "The ReLU between the 1x1 and the 3x3 is gone: without it the two "
+                "are one convolution.",
+            ),
+        ),
+        hints=(
+            "Feed it two images. What is the first number of the output's shape?",
+            "torch.cat(..., dim=1) joins channels.",
+            "The third branch: nn.MaxPool2d(3, stride=1, padding=1), then the 1x1.",
+        ),
+        note="torch.cat joins along the batch by default. With branches of equal width nothing "
+        "fails at once; the loss function sees too many images later, or never.",
+    ),
+    Exercise(
+        "budget",
+        "A module 3b at half the price",
+        "design",
+        8,
+        (176, 48, 128, 24, 64, 112),
+        observe=_observe_budget,
+        mistakes=(
+            Mistake(
+                (192, 16, 128, 8, 64, 96),
+                "Cheap, but a reduction is narrower than a third of its branch: many channels "
+                "made of few mixtures.",
+            ),
+            Mistake(
+                (256, 64, 64, 32, 32, 128),
+                "That is much mixing and little looking around: keep 128 channels of the 3x3 "
+                "and 64 of the 5x5.",
+            ),
+        ),
+        hints=(
+            "A channel of the 1x1 or of the pool projection costs 256 weights. What does one of "
+            "the 3x3 cost through 64?",
+            "Take the 3x3 and the 5x5 as narrow as allowed, the reductions a little above a "
+            "third of that.",
+            "480 - 128 - 64 = 288 channels are left for the 1x1 and the projection.",
+        ),
+        note="The k x k branches set the price: keep them narrow, and fill up with 1x1.",
+    ),
+)

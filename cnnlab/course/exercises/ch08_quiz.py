@@ -1,0 +1,107 @@
+"""Quiz of chapter 08, ResNet and skip connections."""
+
+from __future__ import annotations
+
+from cnnlab.course.quiz import Option, Question, Quiz
+
+quiz = Quiz(
+    Question(
+        "Plain-56 has batch norm and He initialization, yet does not learn in this chapter's "
+        "budget. What did we see at its first layers?",
+        (
+            Option(
+                "gradients near zero: they vanish on their way through 56 layers",
+                "They are the largest of all layers, hundreds of times those of the last one.",
+            ),
+            Option(
+                "large gradients that hold for the tiniest of steps only",
+                "Right. The gradient had lost its direction within a millionth of the weights' "
+                "length, so a step of useful length leads nowhere.",
+                right=True,
+            ),
+            Option(
+                "gradients like those of ResNet-56, but too few parameters",
+                "With option A both have exactly the same number of parameters.",
+            ),
+            Option(
+                "overfitting, which skip connections prevent",
+                "Its loss on the *training* images is the bad one.",
+            ),
+        ),
+    ),
+    Question(
+        "What do skip connections with zero padding (option A) add to plain-20?",
+        (
+            Option(
+                "nothing that is learned, and no MACs",
+                "Right: a copy and an addition. That makes the comparison clean.",
+                right=True,
+            ),
+            Option(
+                "a 1x1 convolution per block",
+                "Only projections have weights, and only where the shape changes.",
+            ),
+            Option(
+                "one parameter per block, the strength of the shortcut",
+                "The shortcut is not weighted here: it is x itself.",
+            ),
+            Option("as many parameters as the blocks have", "A copy has no parameters."),
+        ),
+    ),
+    Question(
+        "A trained plain-20 can be turned into a plain-56 that gives the same answers. So "
+        "plain-56 fails because",
+        (
+            Option("it has too little capacity", "It can do everything that plain-20 can."),
+            Option(
+                "the digits are too small for 56 layers",
+                "ResNet-56 learns them with the same layers.",
+            ),
+            Option("deep networks overfit", "It is the training loss that stays high."),
+            Option(
+                "training does not find what exists",
+                "Right. A solution is there; from a random start this training does not reach it.",
+                right=True,
+            ),
+        ),
+    ),
+    Question(
+        "In a bottleneck that halves the map, the stride moves from the first 1x1 (paper) to the "
+        "3x3 (v1.5). What does that change?",
+        (
+            Option(
+                "It costs nothing and changes nothing",
+                "The first 1x1 now works on the large map: more MACs.",
+            ),
+            Option(
+                "The branch reads all pixels, for more MACs",
+                "Right. A 1x1 with stride 2 skips three of four pixels; a 3x3 with stride 2 "
+                "reaches them all.",
+                right=True,
+            ),
+            Option(
+                "The receptive field of ResNet-50 grows",
+                "It shrinks, from 483 to 427: that 3x3 now works before the stride.",
+            ),
+            Option("It needs more parameters", "The kernels are the same; only the stride moves."),
+        ),
+    ),
+    Question(
+        "You delete one of the 27 blocks of ResNet-56 and half of its paths are gone. Why does "
+        "its accuracy hardly change?",
+        (
+            Option("The deleted paths were never trained", "All of them were trained together."),
+            Option("The other blocks have copies of its weights", "Each block has its own."),
+            Option(
+                "The shortcut still hands the later blocks nearly the input they know",
+                "Right: deleting takes one small correction away. In a plain chain it takes away "
+                "everything that block computed.",
+                right=True,
+            ),
+            Option(
+                "Batch norm repairs the missing block",
+                "In evaluation batch norm uses stored statistics; it does not react.",
+            ),
+        ),
+    ),
+)

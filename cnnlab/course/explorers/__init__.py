@@ -1,0 +1,1 @@
+"""Interactive pictures, one file per chapter, over the frame in `explorer`."""

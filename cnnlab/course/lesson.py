@@ -1,0 +1,389 @@
+"""What a notebook's first cell needs: device, scale, seeds, exercises, predictions, progress.
+
+from cnnlab.course.lesson import start
+lesson = start("01")
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import pkgutil
+import platform
+import re
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cnnlab
+from cnnlab.course.errors import CourseError
+from cnnlab.course.look import Card
+
+SCALES = ("quick", "full")
+FOLDER = "my-progress"
+
+
+def start(chapter: str) -> Lesson:
+    """Begin a chapter ("00" to "13"): show one card and return its `Lesson`.
+
+    Device: the first CUDA GPU, else the CPU. Scale: `CNNLAB_SCALE` if set, else "full" on a GPU
+    and "quick" on a CPU. Seeds torch with 0. Raises CourseError for an unknown chapter or scale.
+    """
+    # Waiting threads shall sleep: spinning, two of them made small trainings five times slower on a
+    # machine with other work, and no faster on an idle one. Read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    lesson = Lesson(chapter, device, scale_for(device), Progress(progress_folder()))
+    torch.manual_seed(0)
+    _show(lesson.card())
+    return lesson
+
+
+class Lesson:
+    """A chapter under way: `scale`, `device`, `exercises`, `quiz`, and what the learner did."""
+
+    def __init__(self, chapter: str, device: str, scale: str, store: Progress):
+        module = _chapter_module(chapter)
+        self.chapter, self.device, self.scale = chapter, device, scale
+        self._store = store
+        solved = store.solved(chapter)
+        self.exercises = module.exercises.bound(self._record_exercise, solved)
+        self.quiz = _quiz_of(chapter).bound(self._record_quiz)
+
+    def pick(self, *, quick: object, full: object) -> object:
+        """`quick` or `full`, by the scale: `epochs = lesson.pick(quick=3, full=30)`."""
+        return quick if self.scale == "quick" else full
+
+    def predict(
+        self,
+        name: str,
+        value: float | str,
+        question: str,
+        unit: str = "",
+        default: float | str | None = None,
+    ) -> Prediction:
+        """Record a guess before the measurement; `default` is the value the notebook came with.
+
+        Raises CourseError when `value` is neither a finite number nor a word, or a word where the
+        default is a number.
+        """
+        if value is ... and default is not None:
+            value = default
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (number and math.isfinite(value)) and not (isinstance(value, str) and value.strip()):
+            raise CourseError(
+                f"prediction {name!r}: got {value!r}, expected a number or a word in "
+                "quotes; write your guess, it need not be right"
+            )
+        if isinstance(value, str) and isinstance(default, (int, float)):
+            raise CourseError(
+                f"prediction {name!r}: got {value!r}, expected a number without "
+                f"quotes and unit, such as {default}"
+            )
+        prediction = Prediction(
+            name, value, question, unit, kept=value == default, record=self._record_prediction
+        )
+        prediction.record(prediction, None)
+        return prediction
+
+    def progress(self) -> Card:
+        """What was done so far, in every chapter."""
+        rows = [("chapter", "exercises", "quiz", "predictions")]
+        for chapter in chapters():
+            done = self._store.chapter(chapter)
+            total = len(_chapter_module(chapter).exercises)
+            quiz = done["quiz"]
+            rows.append(
+                (
+                    chapter,
+                    f"{len(self._store.solved(chapter))} of {total}",
+                    f"{quiz['right']} of {quiz['total']}" if quiz else "-",
+                    str(len(done["predictions"])),
+                )
+            )
+        where = f"Kept in {self._store.place()}"
+        return Card("note", "Progress", (where, *self._store.warnings), tuple(rows))
+
+    def card(self) -> Card:
+        import torch
+
+        device = (
+            torch.cuda.get_device_name(0)
+            if self.device == "cuda"
+            else f"CPU, threads: {torch.get_num_threads()}"
+        )
+        return Card(
+            "note",
+            f"Chapter {self.chapter}: ready",
+            (
+                f"Scale {self.scale} on {device}.",
+                f"cnnlab {cnnlab.__version__}, torch {torch.__version__}, "
+                f"Python {platform.python_version()}.",
+                *self._store.warnings,
+            ),
+        )
+
+    def __repr__(self) -> str:
+        return f"Lesson {self.chapter} at {self.scale} scale on {self.device}"
+
+    def _record_exercise(self, verdict) -> None:
+        if verdict.status == "not attempted":
+            return
+
+        def write(done):
+            entry = done["exercises"].setdefault(verdict.exercise, {"tries": 0, "passed": False})
+            entry["tries"] += 1
+            entry["passed"] = entry["passed"] or verdict.passed
+
+        self._store.update(self.chapter, write)
+
+    def _record_quiz(self, right: int, total: int) -> None:
+        self._store.update(
+            self.chapter, lambda done: done.update(quiz={"right": right, "total": total})
+        )
+
+    def _record_prediction(self, prediction: Prediction, measured: float | str | None) -> None:
+        entry = {
+            "question": prediction.question,
+            "guess": prediction.value,
+            "unit": prediction.unit,
+            "measured": measured,
+        }
+        self._store.update(
+            self.chapter, lambda done: done["predictions"].update({prediction.name: entry})
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A recorded guess. `reveal(measured)` holds it against the measurement, in plain words."""
+
+    name: str
+    value: float | str
+    question: str
+    unit: str
+    kept: bool  # the notebook's default was left in place
+    record: Callable[[Prediction, float | str | None], None]
+
+    def card(self) -> Card:
+        whose = "The default stands" if self.kept else "Your prediction"
+        return Card("note", self.question, (f"{whose}: {self._said(self.value)}",))
+
+    def reveal(self, measured: float | str) -> Card:
+        """A card with the guess, the measurement and how far apart they are.
+
+        Raises CourseError when one is a number and the other a word, or `measured` is not finite.
+        """
+        numbers = [isinstance(v, (int, float)) for v in (self.value, measured)]
+        if not isinstance(measured, str):
+            measured = float(measured) if not isinstance(measured, int) else measured
+            numbers[1] = math.isfinite(measured)
+        if numbers[0] != numbers[1]:
+            raise CourseError(
+                f"prediction {self.name!r}: the guess is {self.value!r} and the "
+                f"measurement {measured!r}; both must be numbers or both words"
+            )
+        self.record(self, measured)
+        whose = "The default" if self.kept else "You predicted"
+        line = f"{whose}{' was' if self.kept else ''} {self._said(self.value)}; "
+        near, words = _compared(self.value, measured, self.unit)
+        return Card(
+            "good" if near else "note",
+            self.question,
+            (f"{line}measured: {self._said(measured)}.", words),
+        )
+
+    def _said(self, value: float | str) -> str:
+        return f"{_short(value)} {self.unit}".strip()
+
+    def __repr__(self) -> str:
+        return str(self.card())
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return self.card()._repr_mimebundle_()
+
+
+def _compared(guess: float | str, measured: float | str, unit: str) -> tuple[bool, str]:
+    """Whether the guess was near, and how far off in words."""
+    if isinstance(guess, str):
+        same = guess.strip().lower() == str(measured).strip().lower()
+        return same, "As predicted." if same else "It came out differently."
+    if guess == measured:
+        return True, "Exact."
+    if guess * measured <= 0:
+        return False, f"Off by {_short(abs(guess - measured))}."
+    ratio = guess / measured
+    side = "high" if abs(guess) > abs(measured) else "low"
+    if 0.9 <= ratio <= 1.1:
+        return True, f"Within 10%: {abs(ratio - 1):.1%} too {side}."
+    if unit == "percent":  # "92% too high" would be ambiguous
+        return False, f"{_short(round(abs(guess - measured), 1))} percentage points too {side}."
+    if 0.5 < ratio < 2:
+        return False, f"{abs(ratio - 1):.0%} too {side}."
+    return False, f"Too {side} by a factor of {_short(float(f'{max(ratio, 1 / ratio):.2g}'))}."
+
+
+def _short(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+# -- what is on disk
+
+
+class Progress:
+    """The learner's progress: one JSON file, written whole or not at all.
+
+    Damaged: set aside as `.damaged` and said so. Not writable: said so once, kept in memory.
+    """
+
+    def __init__(self, folder: Path):
+        self.file = folder / "progress.json"
+        self.warnings: list[str] = []
+        self._writable = True
+        self._lock = threading.Lock()  # a quiz speaks in another thread than the cells
+        self._chapters = self._read()
+
+    def chapter(self, chapter: str) -> dict:
+        """What was recorded for a chapter: {"exercises": ..., "quiz": ..., "predictions": ...}."""
+        kept = self._chapters.setdefault(chapter, {})
+        for key, empty in (("exercises", {}), ("quiz", {}), ("predictions", {})):
+            kept.setdefault(key, empty)
+        return kept
+
+    def solved(self, chapter: str) -> list[str]:
+        entries = self.chapter(chapter)["exercises"]
+        return [name for name, entry in entries.items() if entry["passed"]]
+
+    def update(self, chapter: str, change: Callable[[dict], object]) -> None:
+        """Apply `change` to a chapter's record and save; other notebooks' records are re-read."""
+        with self._lock:
+            if self._writable:
+                self._chapters = self._read()
+            change(self.chapter(chapter))
+            if self._writable:
+                self._write()
+
+    def place(self) -> str:
+        return self.file.as_posix() if self._writable else "memory only"
+
+    def _read(self) -> dict:
+        try:
+            chapters = json.loads(self.file.read_text(encoding="utf-8"))["chapters"]
+            if not all(_sound(kept) for kept in chapters.values()):
+                raise ValueError("not as written by this course")
+            return chapters
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            return self._in_memory(error)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            aside = self.file.with_suffix(".json.damaged")
+            try:
+                os.replace(self.file, aside)
+            except OSError as error:
+                return self._in_memory(error)
+            self.warnings.append(
+                f"{self.file} was damaged: set aside as {aside.name}, and a new one begun."
+            )
+            return {}
+
+    def _write(self) -> None:
+        text = json.dumps({"chapters": self._chapters}, indent=1, sort_keys=True)
+        temporary = None
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", dir=self.file.parent, suffix=".part", delete=False, encoding="utf-8"
+            ) as part:
+                temporary = part.name
+                part.write(text)
+            os.replace(temporary, self.file)
+        except OSError as error:
+            if temporary is not None and os.path.exists(temporary):
+                os.unlink(temporary)
+            self._in_memory(error)
+
+    def _in_memory(self, error: OSError) -> dict:
+        self._writable = False
+        self.warnings.append(
+            f"Progress cannot be kept in {self.file.parent} "
+            f"({error.strerror or error}): it lasts until the kernel stops. "
+            "Set CNNLAB_PROGRESS to a folder you can write to."
+        )
+        _show(Card("muted", "Progress is not saved", (self.warnings[-1],)))
+        return {}
+
+
+def _sound(kept: dict) -> bool:
+    """Whether a chapter's record has the form in which it is written."""
+    exercises, quiz, predictions = (kept.get(k, {}) for k in ("exercises", "quiz", "predictions"))
+    return (
+        all(
+            isinstance(e["passed"], bool) and isinstance(e["tries"], int)
+            for e in exercises.values()
+        )
+        and (quiz == {} or all(isinstance(quiz[k], int) for k in ("right", "total")))
+        and all(isinstance(p, dict) for p in predictions.values())
+    )
+
+
+def progress_folder() -> Path:
+    """Where progress is kept: `CNNLAB_PROGRESS`, else my-progress/ beside the notebook."""
+    return Path(os.environ.get("CNNLAB_PROGRESS") or FOLDER)
+
+
+def scale_for(device: str) -> str:
+    """`CNNLAB_SCALE`, else "full" on a GPU and "quick" on a CPU. Raises CourseError if wrong."""
+    scale = os.environ.get("CNNLAB_SCALE") or ("full" if device == "cuda" else "quick")
+    if scale not in SCALES:
+        raise CourseError(
+            f"CNNLAB_SCALE is {scale!r}, expected quick or full; set one of them, "
+            "or unset it to let the device decide"
+        )
+    return scale
+
+
+def chapters() -> list[str]:
+    """The chapters that exist, in order: ["00", "01", ...]."""
+    folder = [str(Path(__file__).parent / "exercises")]
+    names = [module.name for module in pkgutil.iter_modules(folder)]
+    return sorted(name[2:] for name in names if re.fullmatch(r"ch\d\d", name))
+
+
+def _chapter_module(chapter: str):
+    if chapter not in chapters():
+        raise CourseError(
+            f"chapter {chapter!r} does not exist; chapters: "
+            f'{", ".join(chapters())}; write two digits in quotes, start("01")'
+        )
+    return importlib.import_module(f"cnnlab.course.exercises.ch{chapter}")
+
+
+def _quiz_of(chapter: str):
+    return importlib.import_module(f"cnnlab.course.exercises.ch{chapter}_quiz").quiz
+
+
+def _show(card: Card) -> None:
+    """In a notebook the card, elsewhere its text."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        shell = None
+    else:
+        shell = get_ipython()
+    if shell is None:
+        print(card)
+        return
+    from IPython.display import display
+
+    display(card)

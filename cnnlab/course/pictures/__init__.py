@@ -1,0 +1,1 @@
+"""Drawings (SVG), plots (matplotlib) and diagrams of traced networks."""

@@ -1,0 +1,12 @@
+"""Labeled images, in batches: `load("digits")`, `train_val(splits, 64)`."""
+
+from cnnlab._tools import lazily
+
+__getattr__, __dir__, __all__ = lazily(
+    __name__,
+    {
+        "augment": "Augment",
+        "batches": "Batches evaluation train_val",
+        "sets": "DataError Files Images Splits data_folder image_folder load two_marks",
+    },
+)

@@ -1,1 +1,0 @@
-"""Checked exercises and quizzes: a file per chapter, over `cnnlab.exercises.frame`."""

@@ -1,0 +1,11 @@
+"""One forward pass of any module, layer by layer: `trace(model, (3, 224, 224))`."""
+
+from cnnlab._tools import lazily
+
+__getattr__, __dir__, __all__ = lazily(
+    __name__,
+    {
+        "run": "TraceError trace",
+        "table": "Layer LayerTable compare",
+    },
+)

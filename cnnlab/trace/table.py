@@ -1,0 +1,568 @@
+"""The result of a trace: one row per operation, and what can be read off the rows.
+
+Totals are derived, never stored. All counts are for one image; MACs without bias.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cached_property
+from html import escape
+from math import prod
+from typing import TYPE_CHECKING, overload
+
+from torch import nn
+
+from cnnlab import probes
+from cnnlab.arithmetic import Window, bytes_text, count_text
+from cnnlab.trace.sight import Sight
+
+if TYPE_CHECKING:
+    import pandas
+
+Box = tuple[tuple[int, int], ...]  # (first, last) input pixel, inclusive, per image axis
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operation of a forward pass, or several folded together.
+
+    index:       its place in the table
+    path, module: where it was called: "features.0", "Conv2d"; "" and the class for the model itself
+    op:          PyTorch's name of the operation, without the underscore of its in-place form
+    inputs:      rows it reads; -1 is the model's input
+    in_shapes, out_shape: without the batch: (C, H, W)
+    params:      parameters used here for the first time
+    macs:        multiply-accumulates without bias; None where no rule knows
+    other_ops:   bias, normalization, activation: about one per value; pooling: one per tap
+    activations: values written to new memory: 0 for views and in-place operations
+    context:     it also depends on the rest of the image (squeeze and excite, group norm)
+    note:        what is unknown about it, and why
+    """
+
+    index: int
+    path: str
+    module: str
+    op: str
+    inputs: tuple[int, ...]
+    in_shapes: tuple[tuple[int, ...], ...]
+    out_shape: tuple[int, ...]
+    params: int
+    macs: int | None
+    other_ops: int
+    activations: int
+    context: bool
+    note: str
+    itemsize: int = field(repr=False)
+    storage: int = field(repr=False)
+    reads: tuple[int, ...] = field(repr=False)
+    sights: tuple[Sight, ...] | None = field(repr=False, compare=False)
+    at: tuple[int | None, ...] = field(repr=False)
+    memory: Memory = field(repr=False, compare=False)
+    covers: tuple[int, ...] = field(repr=False)  # rows folded into this one
+
+    @classmethod
+    def made(cls, fields: dict[str, object]) -> Layer:
+        """Like the constructor, which takes longer over a frozen class of many fields."""
+        layer = object.__new__(cls)
+        object.__setattr__(layer, "__dict__", fields)
+        return layer
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of the first input."""
+        return self.in_shapes[0] if self.in_shapes else ()
+
+    @property
+    def windows(self) -> tuple[Window, ...] | None:
+        """Theoretical receptive field per image axis; None where it could not be followed."""
+        if self.sights is None:
+            return None
+        windows = tuple(sight.window for sight in self.sights)
+        return None if None in windows else windows
+
+    @property
+    def receptive_field(self) -> tuple[int, ...] | None:
+        """Its size, (height, width), in input pixels."""
+        return self.windows and tuple(window.size for window in self.windows)
+
+    @property
+    def jump(self) -> tuple[int, ...] | None:
+        """Input pixels between neighboring units."""
+        return self.windows and tuple(window.jump for window in self.windows)
+
+    @property
+    def start(self) -> tuple[int, ...] | None:
+        """First input pixel that unit 0 sees, negative where there is padding."""
+        return self.windows and tuple(window.start for window in self.windows)
+
+    @property
+    def center(self) -> tuple[float, ...] | None:
+        """Middle of what unit 0 sees."""
+        return self.windows and tuple(window.center(0) for window in self.windows)
+
+    @property
+    def share_seen(self) -> float | None:
+        """Share of the image that the middle unit is connected to, 0 to 1."""
+        if not self.sights:
+            return None
+        middle = [sight.units // 2 for sight in self.sights]
+        box = self._box(middle)
+        seen = prod(max(0, last - first + 1) for first, last in box)
+        return seen / prod(_image_size(sight) for sight in self.sights)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes autograd keeps here for the backward pass, per image; parameters not counted."""
+        return sum(sum(self.memory.kept.get(row, {}).values()) for row in self.covers)
+
+    @property
+    def live_bytes(self) -> int:
+        """Bytes of activations alive in inference when this operation is done."""
+        return max(self.memory.live[row] for row in self.covers)
+
+    def _box(self, unit: Sequence[int]) -> Box:
+        box = []
+        for sight, position in zip(self.sights, unit):
+            first, last = sight.seen()
+            box.append((int(first[position]), int(last[position])))
+        return tuple(box)
+
+
+class Memory:
+    """What needs all rows to be known: computed once, when first asked for.
+
+    `measure` returns what autograd keeps: row -> dtype -> bytes. The tracer sets it.
+    """
+
+    measure: Callable[[], dict[int, dict[str, int]]]
+
+    def __init__(self, rows: Sequence[Layer]):
+        self._rows = rows
+
+    @cached_property
+    def kept(self) -> dict[int, dict[str, int]]:
+        """Bytes kept for backward: row -> dtype -> bytes."""
+        return self.measure()
+
+    @cached_property
+    def live(self) -> list[int]:
+        """Bytes alive after each row: a tensor lives until the last operation that reads it."""
+        size, birth, death = {}, {}, {}
+        for row in self._rows:
+            if row.storage not in size:
+                size[row.storage] = prod(row.out_shape) * row.itemsize
+                birth[row.storage] = row.index
+            for storage in (row.storage, *row.reads):
+                death[storage] = row.index
+            for storage, shape in zip(row.reads, row.in_shapes):
+                if storage not in birth:  # the input image
+                    size[storage], birth[storage] = prod(shape) * row.itemsize, 0
+        change = [0] * (len(self._rows) + 1)
+        for storage, count in size.items():
+            change[birth[storage]] += count
+            change[death[storage] + 1] -= count
+        live, total = [], 0
+        for step in change[:-1]:
+            total += step
+            live.append(total)
+        return live
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Estimated bytes for one training step; activations are measured, the rest is counted."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """Sum of the four; PyTorch's workspace and fragmentation come on top."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+    def __str__(self) -> str:
+        parts = ("weights", "gradients", "optimizer", "activations", "total")
+        return "\n".join(f"{part:<12}{bytes_text(getattr(self, part)):>9}" for part in parts)
+
+
+class LayerTable(Sequence[Layer]):
+    """The rows of a trace in execution order. `table[3]`, `table["layer1.0"]`, `table.macs`."""
+
+    def __init__(
+        self,
+        rows: Iterable[Layer],
+        inputs: tuple[tuple[int, ...], ...],
+        image: Sequence[int],
+        model: nn.Module,
+        unused: dict[str, int],
+        note: str,
+    ):
+        self.rows = tuple(rows)
+        self.inputs, self.image = inputs, tuple(image)
+        self.model, self.unused, self.note = model, unused, note
+        self._memory = self.rows[0].memory
+
+    @overload
+    def __getitem__(self, key: int) -> Layer: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Layer, ...]: ...
+    @overload
+    def __getitem__(self, key: str) -> Layer: ...
+    def __getitem__(self, key):
+        """A row by number, rows by slice, or everything a module did, folded, by its path."""
+        if not isinstance(key, str):
+            return self.rows[key]
+        rows = [row for row in self.rows if row.path == key or row.path.startswith(f"{key}.")]
+        if not rows:
+            paths = dict.fromkeys(row.path for row in self.rows)
+            close = get_close_matches(key, paths, n=1)
+            known = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(paths)}"
+            raise KeyError(f"no operation was traced in a module {key!r}; {known}")
+        return _merge(rows, key, "" if len({row.path for row in rows}) > 1 else rows[0].module)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the first input, without the batch."""
+        return self.inputs[0]
+
+    @property
+    def params(self) -> int:
+        """Parameters this forward pass used, each once."""
+        return sum(row.params for row in self.rows)
+
+    @property
+    def macs(self) -> int:
+        """MACs of one image, without bias; rows in `unknown` are not in it."""
+        return sum(row.macs or 0 for row in self.rows)
+
+    @property
+    def other_ops(self) -> int:
+        """Operations outside MACs: bias, normalization, activation, pooling."""
+        return sum(row.other_ops for row in self.rows)
+
+    @property
+    def activations(self) -> int:
+        """Values written to new memory, the input not counted."""
+        return sum(row.activations for row in self.rows)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes autograd keeps for the backward pass of one image."""
+        return sum(self.kept_by_dtype.values())
+
+    @property
+    def kept_by_dtype(self) -> dict[str, int]:
+        """The same by type: floats are activations, int64 are the indices of maximum pooling."""
+        total: dict[str, int] = {}
+        for kept in self._memory.kept.values():
+            for dtype, count in kept.items():
+                total[dtype] = total.get(dtype, 0) + count
+        return total
+
+    @property
+    def peak_live_bytes(self) -> int:
+        """Most bytes of activations alive at once in inference."""
+        return max(self._memory.live)
+
+    @property
+    def unknown(self) -> tuple[Layer, ...]:
+        """Rows whose MACs no rule knows."""
+        return tuple(row for row in self.rows if row.macs is None)
+
+    def fold(self, depth: int | None = None) -> LayerTable:
+        """One row per module, in order of first use; `depth` 1: per direct child of the model."""
+        groups: dict[str, list[Layer]] = {}
+        for row in self.rows:
+            parts = row.path.split(".") if row.path else []
+            groups.setdefault(".".join(parts[:depth]), []).append(row)
+        rows = (
+            _merge(rows, path, rows[0].module if all(r.path == path for r in rows) else "")
+            for path, rows in groups.items()
+        )
+        return LayerTable(rows, self.inputs, self.image, self.model, self.unused, self.note)
+
+    def box(self, layer: str | int, *unit: int) -> Box:
+        """The input rectangle that one unit of a layer is connected to, inside the image.
+
+        `table.box("layer1", 3, 4)` is ((top, bottom), (left, right)), inclusive: for a map of
+        one value per image axis, one number per axis.
+
+        Raises ValueError if the unit does not exist or the receptive field could not be followed.
+        """
+        row = self[layer]
+        if row.sights is None:
+            raise ValueError(f"what {row.path or row.module} sees is unknown: {row.note}")
+        sizes = [sight.units for sight in row.sights]
+        whole = all(isinstance(u, int) for u in unit)
+        if not whole or len(unit) != len(sizes) or any(not 0 <= u < n for u, n in zip(unit, sizes)):
+            raise ValueError(
+                f"unit {unit} does not exist: {row.path or row.module} has a map of "
+                f"{' x '.join(map(str, sizes))} units"
+            )
+        return row._box(unit)
+
+    def check(
+        self, layers: Iterable[str] | None = None, unit: tuple[int, int] | None = None
+    ) -> Check:
+        """Prove the receptive fields: gradient of a unit against the table's rectangle.
+
+        layers: module paths that return feature maps; by default the last of each resolution
+        unit:   (row, column); by default the middle of each map
+
+        Runs the model for real on a copy, once per layer: seconds for a large network.
+        """
+        if layers is None:
+            maps = [row for row in self.rows if row.sights and None not in row.at]
+            last = {row.path: row for row in self.rows}  # a module's output is its last operation
+            maps = [row for row in maps if row.path and last[row.path] is row]
+            layers = {row.out_shape[1:]: row.path for row in maps}.values()
+        found = []
+        for path in layers:
+            last = self.rows[self[path].covers[-1]]
+            middle = unit or tuple(sight.units // 2 for sight in last.sights)
+            proved = probes.support(self.model, self.input_shape, middle, path=path)
+            found.append(Checked(path, middle, last._box(middle), proved))
+        return Check(tuple(found))
+
+    def training_memory(self, batch: int = 1, optimizer: str = "momentum") -> TrainingMemory:
+        """Estimated memory of one training step; optimizer "sgd", "momentum" or "adam"."""
+        slots = {"sgd": 0, "momentum": 1, "adam": 2}
+        if optimizer not in slots:
+            raise ValueError(f"optimizer {optimizer!r} is unknown; expected one of {list(slots)}")
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1, got {batch}")
+        params = list(self.model.parameters())
+        weights = sum(p.numel() * p.element_size() for p in params)
+        trained = sum(p.numel() * p.element_size() for p in params if p.requires_grad)
+        return TrainingMemory(weights, trained, slots[optimizer] * trained, batch * self.kept_bytes)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One line per operation. Needs pandas, which `pip install cnnlab[pandas]` brings."""
+        import pandas
+
+        names = "path module op in_shape out_shape params macs other_ops activations kept_bytes "
+        names += "live_bytes receptive_field jump start center share_seen context note"
+        return pandas.DataFrame([{n: getattr(row, n) for n in names.split()} for row in self.rows])
+
+    def totals(self) -> dict[str, str]:
+        """The totals as text, in the order they are shown."""
+        last = next((row for row in reversed(self.rows) if row.windows), None)
+        totals = {
+            "input": _shape(self.input_shape),
+            "parameters": count_text(self.params),
+            "MACs": count_text(self.macs) + (" + unknown" if self.unknown else ""),
+            "activations": count_text(self.activations),
+            "kept for backward": bytes_text(self.kept_bytes),
+            "live in inference": bytes_text(self.peak_live_bytes),
+        }
+        if self.unused:
+            totals["unused parameters"] = count_text(sum(self.unused.values()))
+        if last is not None:
+            totals["receptive field"] = _field(last)
+        return totals
+
+    def __str__(self) -> str:
+        return _text(self.rows, self.totals(), self._notes())
+
+    def __repr__(self) -> str:
+        name = type(self.model).__name__
+        return f"<LayerTable of {name}: {len(self)} operations, {count_text(self.params)} params>"
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": self._html()}
+
+    def _notes(self) -> list[str]:
+        notes = [f"{row.path or row.module}: {row.note}" for row in self.rows if row.note]
+        return ([self.note] if self.note else []) + list(dict.fromkeys(notes))
+
+    def _html(self) -> str:
+        return _html(self.rows, self.totals(), self._notes())
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One unit: the rectangle the table gives, and the one its gradient proves."""
+
+    path: str
+    unit: tuple[int, ...]
+    box: Box
+    proved: Box
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the two rectangles are equal."""
+        return self.box == self.proved
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of `LayerTable.check`."""
+
+    units: tuple[Checked, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether table and gradient agree at every unit."""
+        return all(unit.agrees for unit in self.units)
+
+    def __str__(self) -> str:
+        lines = []
+        for one in self.units:
+            verdict = "equal" if one.agrees else f"the gradient says {_rectangle(one.proved)}"
+            unit = ", ".join(map(str, one.unit))
+            lines.append(f"{one.path:<24} unit ({unit}): {_rectangle(one.box)}: {verdict}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Totals of several tables side by side."""
+
+    names: tuple[str, ...]
+    tables: tuple[LayerTable, ...]
+
+    def _cells(self) -> list[list[str]]:
+        totals = [table.totals() for table in self.tables]
+        keys = list(dict.fromkeys(key for total in totals for key in total))
+        return [["", *self.names]] + [[key, *(t.get(key, "") for t in totals)] for key in keys]
+
+    def __str__(self) -> str:
+        return _align(self._cells(), left=1)
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": _html_table(self._cells(), left=1)}
+
+
+def compare(**tables: LayerTable) -> Comparison:
+    """Tables side by side: `compare(vgg16=trace(...), resnet50=trace(...))`."""
+    return Comparison(tuple(tables), tuple(tables.values()))
+
+
+# --------------------------------------------------------------------------------- appearance
+
+COLUMNS: dict[str, Callable[[Layer], str]] = {
+    "layer": lambda row: row.path or row.module,
+    "operation": lambda row: row.op,
+    "output": lambda row: _shape(row.out_shape),
+    "parameters": lambda row: count_text(row.params) if row.params else "",
+    "MACs": lambda row: "?" if row.macs is None else count_text(row.macs) if row.macs else "",
+    "activations": lambda row: count_text(row.activations) if row.activations else "",
+    "kept": lambda row: bytes_text(row.kept_bytes) if row.kept_bytes else "",
+    "receptive field": lambda row: _field(row),
+    "jump": lambda row: _pair(row.jump) if row.jump and _positions(row) > 1 else "",
+}
+
+
+def _merge(rows: Sequence[Layer], path: str, module: str) -> Layer:
+    """Several operations as one row: counts add up, the output is the last one's."""
+    last = rows[-1]
+    known = [row.macs for row in rows if row.macs is not None]
+    ops = Counter(row.op for row in rows)
+    return replace(
+        last,
+        path=path,
+        module=module,
+        op=", ".join(op if n == 1 else f"{n} {op}" for op, n in ops.items()),
+        inputs=rows[0].inputs,
+        in_shapes=rows[0].in_shapes,
+        params=sum(row.params for row in rows),
+        macs=None if len(known) < len(rows) else sum(known),
+        other_ops=sum(row.other_ops for row in rows),
+        activations=sum(row.activations for row in rows),
+        context=any(row.context for row in rows),
+        covers=tuple(row.index for row in rows),
+    )
+
+
+def _image_size(sight: Sight) -> int:
+    while sight.parents:
+        sight = sight.parents[0][0]
+    return sight.units
+
+
+def _positions(row: Layer) -> int:
+    return prod(n for n, dim in zip((s.units for s in row.sights), row.at) if dim is not None)
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _pair(values: Sequence) -> str:
+    return str(values[0]) if len(set(values)) == 1 else " x ".join(map(str, values))
+
+
+def _field(row: Layer) -> str:
+    if row.sights == ():
+        return ""
+    if row.receptive_field is None:
+        return "?"
+    return _pair(row.receptive_field) + (" + context" if row.context else "")
+
+
+def _rectangle(box: Box) -> str:
+    return " x ".join(f"{first}..{last}" for first, last in box)
+
+
+def _text(rows: Sequence[Layer], totals: dict[str, str], notes: Sequence[str]) -> str:
+    cells = [list(COLUMNS)] + [[show(row) for show in COLUMNS.values()] for row in rows]
+    lines = [_align(cells, left=3), ""]
+    lines += [f"{name:<20}{value}" for name, value in totals.items()]
+    return "\n".join(lines + [f"note: {note}" for note in notes])
+
+
+def _align(cells: Sequence[Sequence[str]], left: int) -> str:
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = []
+    for line in cells:
+        aligned = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths))
+        ]
+        lines.append("  ".join(aligned).rstrip())
+    return "\n".join(lines)
+
+
+def _html(rows: Sequence[Layer], totals: dict[str, str], notes: Sequence[str]) -> str:
+    cells = [list(COLUMNS)] + [[show(row) for show in COLUMNS.values()] for row in rows]
+    summary = "".join(
+        f'<span style="white-space:nowrap;margin-right:1.6em">'
+        f'<span style="opacity:.7">{escape(name)}</span> <b>{escape(value)}</b></span> '
+        for name, value in totals.items()
+    )
+    remarks = "".join(f'<div style="opacity:.8">note: {escape(note)}</div>' for note in notes)
+    return (
+        f'<div style="max-height:34em;overflow:auto">{_html_table(cells, left=3)}</div>'
+        f'<div style="margin:.5em 0;line-height:1.7">{summary}</div>{remarks}'
+    )
+
+
+def _html_table(cells: Sequence[Sequence[str]], left: int) -> str:
+    def line(values: Sequence[str], tag: str) -> str:
+        styles = ["text-align:left" if i < left else "text-align:right" for i in range(len(values))]
+        return (
+            "<tr>"
+            + "".join(
+                f'<{tag} style="{style};padding:.15em .7em;white-space:nowrap">{escape(value)}</{tag}>'
+                for style, value in zip(styles, values)
+            )
+            + "</tr>"
+        )
+
+    head = line(cells[0], "th")
+    body = "".join(line(values, "td") for values in cells[1:])
+    return (
+        '<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">'
+        f"<thead>{head}</thead><tbody>{body}</tbody></table>"
+    )

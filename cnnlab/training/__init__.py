@@ -1,0 +1,12 @@
+"""Training loops that a reader can follow: `fit(model, train, val, epochs=3)`."""
+
+from cnnlab._tools import lazily
+
+__getattr__, __dir__, __all__ = lazily(
+    __name__,
+    {
+        "curves": "progress",
+        "history": "Epoch History Metrics TrainingError",
+        "loop": "evaluate fit learning_rate",
+    },
+)

@@ -1,0 +1,27 @@
+"""What the tests of all chapters share: reading a stored notebook, and the words of a picture."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+
+import nbformat
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def stored_cells(chapter: str) -> dict:
+    """The cells of a chapter's notebook by id, in order."""
+    (path,) = NOTEBOOKS.glob(f"{chapter}-*.ipynb")
+    return {cell.id: cell for cell in nbformat.read(path, as_version=4).cells}
+
+
+def printed(cell) -> str:
+    """What a cell printed when it was stored."""
+    return "".join(output.get("text", "") for output in cell.outputs)
+
+
+def texts(svg: str) -> list[str]:
+    """The words in a picture, in drawing order."""
+    return [unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]

@@ -1,0 +1,360 @@
+"""Chapter 04: its exercises are sound, its explorer counts right, its claims have their cells."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from cnnlab.arithmetic import conv_params, output_size
+from cnnlab.course.exercises import ch04
+from cnnlab.course.explorers.ch04_grouped import (
+    SECONDS,
+    cost,
+    draw,
+    grouped,
+    layer,
+    layers,
+    through,
+)
+from cnnlab.models.alexnet import AlexNet
+from cnnlab.trace.run import trace
+from tests.course.chapter import stored_cells, texts
+
+START = {
+    "inputs": 12,
+    "outputs": 12,
+    "groups": 2,
+    "kernel": 3,
+    "size": 13,
+    "second": "none",
+    "unit": 0,
+}
+# Every claim of the chapter: the cell that shows it, and what that cell's output must say.
+CLAIMS = {
+    "the cut saves 2% of the parameters": ("04-puzzle", "cut  60,965,224   saved 2.3%"),
+    "and 36% of the MACs": ("04-puzzle", "cut 724,406,816   saved 36.2%"),
+    "two towers: 60,965,224": ("04-three", "paper       60,965,224 parameters"),
+    "without grouping: 62,378,344": ("04-three", "ungrouped   62,378,344 parameters"),
+    "torchvision's: 61,100,840": ("04-three", "torchvision 61,100,840 parameters"),
+    "groups=2 in convolutions 2, 4, 5": ("04-three", "256   groups 1 2 1 2 2"),
+    "torchvision's widths": ("04-three", "widths 64 192 384 256 256"),
+    "96% are fully connected": ("04-picture", "fully connected: 96.2% of the parameters"),
+    "92% of the MACs are not": ("04-picture", "8.1% of the MACs"),
+    "but 94% without the cut": ("04-three", "62,378,344 parameters, 94.0% fully connected"),
+    "five convolutions, three fully connected": (
+        "04-hand",
+        "fc8    4,096,000 weights x     1 uses",
+    ),
+    "by hand: the total": ("04-hand", "60,954,656 weights + 10,568 biases = 60,965,224"),
+    "weights of conv1 are used 3,025 times": ("04-hand", "conv1     34,848 weights x 3,025 uses"),
+    "fc6 is a convolution with one place": ("04-fc-is-conv", "(2, 64, 1, 1)\nsame as fc6: True"),
+    "11x11x3x96 = 34,848 is 0.06%": ("04-kernel", "11 x 11: 34,848 weights, 0.06% of AlexNet's"),
+    "but 13% of the MACs": ("04-kernel", "0.05% of the parameters saved, 13% of the MACs"),
+    "224 gives no 55": ("04-off-by-three", "224, padding 0: 54.25 places, map 54"),
+    "227 does": ("04-off-by-three", "227, padding 0: 55.0 places, map 55; then [27, 13, 6]"),
+    "and so does padding 2": ("04-off-by-three", "224, padding 2: 55.25 places, map 55"),
+    "with 54 a third of fc6 is gone": ("04-off-by-three", "[26, 12, 5]; fc6: 26,214,400 weights"),
+    "grouping saves no memory": ("04-memory", "total          2.3 GB\nuncut, total   2.3 GB"),
+    "normalization keeps nearly half": ("04-memory", "12.5 MB kept per image, 5.8 MB"),
+    "the cut saves traffic": ("04-memory", "21,632, 5.6 times less"),
+    "two towers are groups=2": ("04-matrix", "two towers = groups=2: True"),
+    "groups=2 is dense with zeros": ("04-matrix", "groups=2 = dense with zeros: True"),
+    "weights halved": ("04-matrix", "grouped 432, dense 864, of these zero 432"),
+    "stacking does not mix, seeing all does": ("04-depends", "####....    ####....    ########"),
+    "depthwise": ("04-depends", "########    #......."),
+    "LRN with the paper's constants": ("04-norm", "by hand = cnnlab's AlexNet: True"),
+    "PyTorch divides alpha by n": ("04-norm", "PyTorch with the paper's constants: False"),
+    "small values are only divided by 2^0.75": ("04-norm", "five neighbors of 1: divided by 1.68"),
+    "the feature part is cnnlab's": (
+        "04-features-equal",
+        "same output: True\nparameters: 2,334,080 2,334,080",
+    ),
+    "normalization leaks over the border": ("04-features-equal", "seen: 50 96 96 96"),
+    "conv2 sees one tower, conv3 both": ("04-features-equal", "normalization:  48 96 96 96"),
+    "cross-talk blocked": ("04-talk-verdict", "above 0.9: 0, below 0.6: 3; only adds: True"),
+    "cross-talk in conv3": ("04-talk-verdict", "5,904 weights; seeds above 0.9: 3"),
+    "sigmoid stays at chance": (
+        "04-activations-verdict",
+        "sigmoid  final loss below 1 in 0 seeds, at chance in 3",
+    ),
+    "ReLU and tanh learn": (
+        "04-activations-verdict",
+        "ReLU     final loss below 1 in 3 seeds, at chance in 0\n"
+        "  tanh     final loss below 1 in 3 seeds",
+    ),
+    "ReLU is not faster here": ("04-activations-verdict", "twice as fast as tanh: False"),
+    "overlapping pooling: the same sizes": ("04-pool-verdict", "map of 55: 3x3/2 gives 27 and 8"),
+    "but not on even maps": (
+        "04-pool-verdict",
+        "map of  8: 3x3/2 gives  3 and 8 comparisons each, 2x2/2 gives  4",
+    ),
+    "360 test images": ("04-pool-verdict", "test images: 360"),
+    "no gain of 0.02": ("04-pool-verdict", "overlap ahead by 0.02 or more: False"),
+    "dropout keeps the expectation": ("04-dropout", "PyTorch: test = mean of training: True"),
+    "as the paper's does": ("04-dropout", "paper: test = mean of training: True"),
+    "dropout only in training": ("04-dropout", "PyTorch at test time changes nothing: True"),
+    "model.eval() forgotten": ("04-modes-verdict", "better in eval mode, by 0.01 or more: True"),
+    "top-1 and top-5 by hand": ("04-modes-verdict", "top-1 0.333, top-5 0.667"),
+    "top-5 by guessing": ("04-modes-verdict", "among 1000 classes: top-1 0.001, top-5 0.005"),
+    "253,440 neurons": ("04-off-by-three", "55 x 55 x 96 = 290,400, but 55 x 48 x 96 = 253,440"),
+    "2,048 patches": ("04-off-by-three", "2 x 33 x 33 = 2,178, but 2 x 32 x 32 = 2,048"),
+}
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return stored_cells("04")
+
+
+# Exercises
+
+
+def test_fc6_for_larger_images_is_what_a_network_would_need():
+    sides = [output_size(256, 11, stride=4, padding=2)]
+    for _ in range(3):
+        sides.append(output_size(sides[-1], 3, stride=2))
+    assert sides == [63, 31, 15, 7]
+    with torch.device("meta"):
+        maps = AlexNet().features(torch.empty(1, 3, 256, 256))
+    assert ch04.exercises.fc6.check(maps[0].numel() * 4096).passed
+
+
+@pytest.mark.parametrize("k, share", [(1, 1 / 3), (3, 2 / 3), (7, 1.0)])
+def test_top_k_by_hand(k, share):
+    logits = torch.tensor([[2.0, 9, 4, 6, 8, 5, 1], [7, 3, 9, 8, 6, 5, 4], [1, 2, 3, 4, 5, 6, 7]])
+    assert ch04.top_k(logits, torch.tensor([1, 0, 0]), k) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    "cell, name, words",
+    [
+        ("04-ex-towers", "HalfIdle", "Still one tower for both halves"),
+        ("04-ex-head", "Restless", "Still active after model.eval()"),
+    ],
+)
+def test_the_bug_in_the_notebook_is_the_diagnosed_one(cells, cell, name, words):
+    space = {"nn": nn, "torch": torch, "F": F}
+    code = cells[cell].source
+    exec(code[: re.search(r"^\w+ = \.\.\.", code, re.MULTILINE).start()], space)
+    exercise = ch04.exercises.towers if name == "HalfIdle" else ch04.exercises.head
+    verdict = exercise.check(space[name])
+    assert verdict.status == "wrong" and words in verdict.message
+
+
+class NoRelu(ch04.Head):
+    def forward(self, x):
+        return self.last(F.dropout(self.hidden(x), 0.5, training=self.training))
+
+
+class LogitsDropped(ch04.Head):
+    def forward(self, x):
+        return F.dropout(self.last(F.relu(self.hidden(x))), 0.5, training=self.training)
+
+
+class NoReturn(ch04.Head):
+    def forward(self, x):
+        self.last(F.relu(self.hidden(x)))
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (NoRelu, "not fulfilled: there is a ReLU"),
+        (LogitsDropped, "not fulfilled: dropout acts before the last layer"),
+        (NoReturn, "forward gives None, expected a tensor: is the `return` missing?"),
+    ],
+)
+def test_head_says_what_is_missing(answer, words):
+    assert words in ch04.exercises.head.check(answer).message
+
+
+def test_towers_takes_a_grouped_convolution_and_head_a_dropout_layer():
+    class Grouped(nn.Module):
+        def __init__(self, before, after, kernel):
+            super().__init__()
+            self.conv = nn.Conv2d(before, after, kernel, padding=kernel // 2, groups=2)
+
+        def forward(self, x):
+            return self.conv(x)
+
+    class WithLayer(nn.Module):
+        def __init__(self, features, classes):
+            super().__init__()
+            self.layers = nn.Sequential(
+                nn.Linear(features, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, classes)
+            )
+
+        def forward(self, x):
+            return self.layers(x)
+
+    assert ch04.exercises.towers.check(Grouped).passed
+    assert ch04.exercises.head.check(WithLayer).passed
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        ([(3, 64)], "a triple (kernel, output channels, groups)"),
+        ([(3, 64, 5)], "5 groups do not divide 64 channels in and 64 out"),
+        ([(3, 64.5, 1)], "whole numbers"),
+        (3, "give a list"),
+        ([(3, 64, 64), (1, 32, 1)], "not fulfilled: the last layer has 64"),
+        ([(3, 64, 64), (1, 64, 2)], "but not everything is mixed"),
+        ([(3, 64, 1), (1, 64, 1)], "for too many weights"),
+    ],
+)
+def test_mixing_says_what_is_missing(answer, words):
+    verdict = ch04.exercises.mixing.check(answer)
+    assert verdict.status == "wrong" and words in verdict.message
+
+
+@pytest.mark.parametrize("answer", [[(1, 64, 1), (3, 64, 64)], [(1, 16, 1), (3, 64, 16)]])
+def test_mixing_takes_any_design_that_fits(answer):
+    assert ch04.exercises.mixing.check(answer).passed
+
+
+def test_numbers_in_exercises_and_quiz():
+    kernel = {k: conv_params(3, 96, k, bias=False) for k in (11, 3)}
+    assert kernel[11] == 34_848 and round(100 * kernel[11] / 60_965_224, 2) == 0.06
+    assert round(100 * (1 - kernel[3] / kernel[11])) == 93
+    assert round(100 * (kernel[11] - kernel[3]) * 55**2 / 724_406_816) == 13
+    assert conv_params(64, 64, 3, bias=False) == 36_864
+    assert conv_params(64, 64, 3, groups=64, bias=False) + 64 * 64 == 576 + 4096 == 4672
+
+
+# Explorer
+
+
+def test_explorer_shows_the_start():
+    svg = draw(**START)
+    shown = texts(svg)
+    for text in (
+        "12 to 12 channels in 2 groups, 6 to 6 each",
+        "output 0 sees 6 of 12",
+        "648",
+        "1,296",
+        "109,512",
+        "219,024",
+        "Output 0 sees 6 of 12 channels, for 0.50x the weights of a dense layer.",
+    ):
+        assert text in shown
+    assert shown.count("0.50x") == 2
+    assert draw(**START) == svg
+
+
+def test_what_there_is_to_find():
+    def last(**change):
+        return texts(draw(**{**START, **change}))[-1]
+
+    assert "sees 1 of 12 channels, for 0.08x the weights" in last(groups=12)
+    assert "depthwise" in texts(draw(**{**START, "groups": 12}))[0]
+    assert "sees 6 of 12" in last(second="grouped")
+    assert "sees 12 of 12 channels, for 0.75x the weights of two" in last(second="dense")
+    assert last() == last(kernel=11) == last(size=1)
+
+
+def test_a_unit_beyond_the_last_is_the_last():
+    assert "Output 3 sees 6 of 12" in texts(draw(**{**START, "outputs": 4, "unit": 11}))[-1]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (
+            {"groups": 5},
+            "5 groups do not divide 12 channels. For 12 in and 12 out choose groups among "
+            "1, 2, 3, 4, 6, 12.",
+        ),
+        (
+            {"outputs": 7},
+            "2 groups do not divide 7 channels. For 12 in and 7 out choose groups among 1.",
+        ),
+        ({"inputs": 1}, "2 groups do not divide 1 channel."),
+    ],
+)
+def test_an_impossible_state_is_a_sentence_and_the_explorer_goes_on(change, words):
+    explorer = grouped()
+    explorer.set(**change)
+    assert words in explorer.picture.error
+    explorer.reset()
+    assert explorer.picture.error == "" and explorer.svg == draw(**START)
+
+
+def test_every_state_is_a_picture_or_a_sentence():
+    for inputs in (1, 4, 12, 16):
+        for outputs in (1, 8, 12, 16):
+            for groups in range(1, 17):
+                for _, second in SECONDS:
+                    state = {
+                        **START,
+                        "inputs": inputs,
+                        "outputs": outputs,
+                        "groups": groups,
+                        "second": second,
+                        "unit": 15,
+                    }
+                    if inputs % groups or outputs % groups:
+                        with pytest.raises(ValueError, match="do not divide"):
+                            draw(**state)
+                    else:
+                        assert f"output {outputs - 1} sees" in draw(**state)
+
+
+def test_draw_takes_what_the_controls_give():
+    assert set(inspect.signature(draw).parameters) == set(grouped().state) == set(START)
+    assert grouped().state == START
+
+
+def test_a_pick_chooses_the_output():
+    explorer = grouped()
+    explorer.picture.picked = {"key": "output,0,7", "n": 1}
+    assert explorer.state["unit"] == 7
+    assert "Output 7 sees 6 of 12" in texts(explorer.svg)[-1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    groups=st.integers(1, 4),
+    widths=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    kernel=st.sampled_from((1, 3, 5)),
+    size=st.integers(1, 6),
+    second=st.sampled_from([value for _, value in SECONDS]),
+)
+def test_cost_and_reach_are_what_the_trace_and_the_gradient_see(
+    groups, widths, kernel, size, second
+):
+    inputs, outputs = (groups * width for width in widths)
+    chain = layers(inputs, outputs, groups, second)
+    net = nn.Sequential(
+        *[nn.Conv2d(a, b, kernel, padding=kernel // 2, groups=g, bias=False) for a, b, g in chain]
+    )
+    table, found = trace(net, (inputs, size, size)), cost(chain, kernel, size)
+    assert (found.weights, found.macs) == (table.params, table.macs)
+
+    whole = layer(*chain[0]) if len(chain) == 1 else through(*(layer(*one) for one in chain))
+    for parameter in net.parameters():
+        nn.init.ones_(parameter)
+    image = torch.rand(1, inputs, size, size, requires_grad=True)
+    for row, total in zip(whole, net(image).sum((0, 2, 3))):
+        gradient = torch.autograd.grad(total, image, retain_graph=True)[0]
+        assert row == tuple((gradient.abs().sum((0, 2, 3)) > 0).tolist())
+
+
+# The chapter's central identity, apart from the notebook
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4, 8])
+def test_a_grouped_convolution_is_a_dense_one_with_zero_blocks(groups):
+    conv = nn.Conv2d(8, 16, 3, padding=1, groups=groups).double()
+    mask = torch.tensor(layer(8, 16, groups)).double()
+    dense = conv.weight.repeat(1, groups, 1, 1) * mask[:, :, None, None]
+    image = torch.randn(2, 8, 6, 6).double()
+    torch.testing.assert_close(conv(image), F.conv2d(image, dense, conv.bias, padding=1))
+    assert int((dense != 0).sum()) == conv.weight.numel()

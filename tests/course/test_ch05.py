@@ -1,0 +1,277 @@
+"""Chapter 05: its explorer counts as the trace does, its exercises are sound, its claims shown."""
+
+from __future__ import annotations
+
+import inspect
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+from cnnlab.course.exercises import ch05
+from cnnlab.course.explorers.ch05_vgg_budget import Line, bill, draw, lines, memory_of, vgg_budget
+from cnnlab.models.vgg import TABLE, VGG
+from cnnlab.trace.run import trace
+from tests.course.chapter import stored_cells, texts
+
+START = {
+    "variant": "D",
+    "batch_norm": False,
+    "size": 224,
+    "batch": 1,
+    "itemsize": 4,
+    "training": True,
+}
+# Every claim of the chapter: the cell that shows it, and what that cell's output must say.
+CLAIMS = {
+    "the head has 89% of the parameters, next to no memory": (
+        "05-puzzle",
+        "123,642,856 parameters (89.36%)     299,008 bytes kept ( 0.4%)",
+    ),
+    "stage 1 has no parameters and 45% of the memory": (
+        "05-puzzle",
+        "38,720 parameters ( 0.03%)  32,714,752 bytes kept (44.6%)",
+    ),
+    "the image has 150K values": ("05-hand", "image      150,528 values"),
+    "conv1_1 has 3.2M values": ("05-hand", "conv1_1  3,211,264 values,       1,792 parameters"),
+    "conv2_1 has 1.6M values": ("05-hand", "conv2_1  1,605,632 values"),
+    "fc6 has 102.8M parameters": ("05-hand", "4,096 values, 102,764,544 parameters"),
+    "the two ends": ("05-hand", "1,792 values per parameter; fc6: 25,089 parameters per value"),
+    "halve the map, double the channels: MACs stay": (
+        "05-hand",
+        "conv4_2  512 channels,  28 x  28: 1,849,688,064 MACs",
+    ),
+    "24M is not 15.2M": ("05-sums", "and the image            15,237,608 values   61.0 MB"),
+    "24M is not 28.8M": ("05-sums", "and each ReLU's output   28,793,320 values  115.2 MB"),
+    "PyTorch keeps 73.4 MB": ("05-kept", "73,355,264 bytes = 73.4 MB"),
+    "61.1 MB of them are floats": ("05-kept", "torch.float32  61,112,320 bytes = 61.1 MB"),
+    "12.2 MB are indices": ("05-kept", "torch.int64    12,242,944 bytes = 12.2 MB"),
+    "the trace and the real pass agree": ("05-kept", "the trace says the same: True"),
+    "one table": ("05-build", "C 3-3      3-3      3-3-1    3-3-1    3-3-1"),
+    "the function makes the course's layers": (
+        "05-equal",
+        "batch norm False: same parameters in 5 of 5 networks, same output in 5",
+    ),
+    "and with batch norm": ("05-equal", "batch norm True: same parameters in 5"),
+    "VGG-11: 132,863,336": ("05-counts", "A       11  132,863,336"),
+    "VGG-13: 133,047,848": ("05-counts", "B       13  133,047,848"),
+    "VGG-16: 138,357,544": ("05-counts", "D       16  138,357,544"),
+    "VGG-19: 143,667,240": ("05-counts", "E       19  143,667,240"),
+    "VGG-16 with batch norm": ("05-counts", "138,365,992"),
+    "1x1 only in C, which sees as far as B": (
+        "05-counts",
+        "C       16  133,638,952       133,647,400   11,770,888,192     3    156",
+    ),
+    "7.3% and 92.7% are one fact": ("05-prize", "100% - 7.3% = 92.7%"),
+    "right and wrong, no third case": ("05-prize", "right + wrong: 2000 of 2000"),
+    "memory early": ("05-picture", "memory: 71% in stages 1 and 2 together"),
+    "parameters late": ("05-picture", "parameters: 89% in the head"),
+    "twice the side: four times the memory, the same parameters": (
+        "05-bills",
+        "VGG-16 at 448               1,660           292.8",
+    ),
+    "batch norm keeps a second map": ("05-bills", "1,660           127.6"),
+    "a small head saves parameters, not memory": (
+        "05-bills",
+        "one linear layer, 224         478            73.3",
+    ),
+    "VGG-19 on 32 x 32: the head sees one pixel": (
+        "05-one-pixel",
+        "512 values, each 49 times: True",
+    ),
+    "98% of fc6 wasted": ("05-one-pixel", "102,760,448 weights do what 2,097,152 could, 98%"),
+    "more than half of stage 5 multiplies padding": (
+        "05-one-pixel",
+        "2 x  2: 56% of the MACs multiply padding",
+    ),
+    "five poolings get there": ("05-arms-verdict", "mean accuracy above 0.9: True"),
+    "no difference in accuracy": ("05-arms-verdict", "mean within 0.04 of that: True"),
+    "three poolings learn faster": ("05-arms-verdict", "in epoch 3 below half of it: True"),
+    "averaging is worst": ("05-arms-verdict", "mean at least 0.1 below both: True"),
+    "the reading head needs places": (
+        "05-shuffle",
+        "read: same logits: False; accuracy falls by over 0.3: True",
+    ),
+    "the averaging head does not": ("05-shuffle", "averaged: same logits: True"),
+    "every plan sees the whole image, MACs differ tenfold": (
+        "05-which",
+        "(1, 2, 3)         20,106,314      1.70    0.51           180",
+    ),
+    "leave out the late poolings": (
+        "05-which",
+        "(3, 4, 5)         20,106,314      9.71    5.10            72",
+    ),
+    "vgg_small has two bills, too": ("05-small", "436,202 parameters, 34% of them in the head"),
+    "vgg_small learns": ("05-small-verdict", "test accuracy above 0.93: True"),
+    "from 23 images on": ("05-reveal", "1,660,290,528 bytes for the parameters, 73,355,264 for"),
+}
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return stored_cells("05")
+
+
+def test_the_full_run_is_called_unmeasured(cells):
+    text = cells["05-small-train-text"].source
+    assert "92.68%" in text and "not measured the full run here" in text
+    assert "not measured it here" in cells["05-which-text"].source
+
+
+# Explorer: closed formulas against the trace
+
+
+@pytest.mark.parametrize(
+    "variant, batch_norm, size",
+    [*product("ABCDE", (False, True), (224,)), *product("AD", (False, True), (32, 100, 448))],
+)
+def test_lines_are_what_the_trace_sees(variant, batch_norm, size):
+    with torch.device("meta"):
+        model = VGG(TABLE[variant], batch_norm=batch_norm)
+    table, rows = trace(model, (3, size, size)), lines(variant, batch_norm, size)
+    total = bill(rows)
+    assert (total.params, total.macs) == (table.params, table.macs)
+    assert total.per_image == table.kept_bytes
+    assert total.fixed + total.per_image == table.training_memory(1).total
+    kept = {
+        "float32": 4 * sum(row.floats for row in rows),
+        "int64": 8 * sum(row.indices for row in rows),
+    }
+    assert kept == table.kept_by_dtype
+    assert bill(rows, training=False).per_image == table.peak_live_bytes
+    by_kind = {kind: [row.macs for row in table if row.op == kind] for kind in ("conv2d", "linear")}
+    assert [row.macs for row in rows if row.macs] == by_kind["conv2d"] + by_kind["linear"]
+    names = [row.name for row in rows]
+    assert len(set(names)) == len(names)
+    assert sum(name.startswith("conv") for name in names) == len(by_kind["conv2d"])
+
+
+def test_two_bytes_halve_floats_but_not_the_indices():
+    rows = lines("D", False, 224)
+    four, two = bill(rows), bill(rows, itemsize=2)
+    assert two.fixed * 2 == four.fixed
+    assert two.per_image == 61_112_320 // 2 + 12_242_944
+    assert memory_of(Line("x", 1, floats=3, indices=5), 2, True) == 46
+
+
+def test_explorer_shows_the_start():
+    svg = draw(**START)
+    shown = texts(svg)
+    for text in (
+        "138,357,544",
+        "73.4 MB for one image",
+        "15.5 G for one image",
+        "fc6: 74%",
+        "conv1_1, conv1_2: 18% each",
+        "6 layers: 12% each",
+        "102,764,544",
+        "12.8 MB",
+        "Once: weights, gradients, momentum, 1.7 GB",
+        "For one image: 73.4 MB",
+        "Weights, gradients and momentum: 22.6 times the memory of one image.",
+    ):
+        assert text in shown, text
+    assert shown.count("1.85 G") == 6 and draw(**START) == svg
+
+
+def test_what_there_is_to_find():
+    twice = texts(draw(**{**START, "size": 448}))
+    assert {"138,357,544", "102,764,544", "103 M"} <= set(twice)  # neither moves
+    assert "51.4 MB" in twice and "7.4 G" in twice  # four times
+    for itemsize, batch in ((4, 23), (2, 20)):
+        state = {**START, "itemsize": itemsize}
+        assert texts(draw(**{**state, "batch": batch - 1}))[-1].startswith("Weights")
+        assert texts(draw(**{**state, "batch": batch}))[-1].startswith(f"The {batch} images")
+    inference = texts(draw(**{**START, "training": False}))
+    assert "25.7 MB for one image" in inference and "conv1_2: the most at once" in inference
+    assert "Once: weights, 553 MB" in inference
+
+
+def test_every_state_is_a_picture_or_a_sentence():
+    for variant, batch_norm, size, training in product(
+        "ABCDE", (False, True), (32, 224, 448), (True, False)
+    ):
+        svg = draw(variant, batch_norm, size, 128, 4, training)
+        rows = lines(variant, batch_norm, size)
+        assert {row.name for row in rows} <= set(texts(svg))
+    with pytest.raises(ValueError, match="choose a resolution of at least 32"):
+        draw(**{**START, "size": 31})
+
+
+def test_draw_takes_what_the_controls_give():
+    explorer = vgg_budget()
+    assert set(inspect.signature(draw).parameters) == set(explorer.state) == set(START)
+    assert explorer.state == START and explorer.picture.error == ""
+    explorer.set(variant="E", batch=64)
+    assert "143,667,240" in explorer.svg
+    explorer.reset()
+    assert explorer.svg == draw(**START)
+
+
+# Exercises
+
+
+def test_the_class_in_the_notebook_is_the_diagnosed_one(cells):
+    space = {"nn": nn}
+    exec(cells["05-ex-sixteen"].source.split("Fixed = ")[0], space)
+    verdict = ch05.exercises.sixteen.check(space["VGG16"])
+    assert verdict.status == "wrong" and "this is VGG-11, 132,863,336" in verdict.message
+    with torch.device("meta"):
+        assert sum(p.numel() for p in space["VGG16"]().parameters()) == 132_863_336
+
+
+def test_sixteen_takes_any_vgg16():
+    class Course(VGG):
+        def __init__(self):
+            super().__init__(TABLE["D"])
+
+    assert ch05.exercises.sixteen.check(Course).passed
+    assert ch05.exercises.sixteen.check(Course).note
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (nn.Linear(3, 4), "give the class itself"),
+        (lambda: nn.Conv2d(1, 2, 3), "does not run on a 3 x 224 x 224 image"),
+    ],
+)
+def test_sixteen_says_what_it_cannot_read(answer, words):
+    assert words in ch05.exercises.sixteen.check(answer).message
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (((8, 16, 32, 64, 64), (1, 2, 3)), "Well done"),
+        (((16, 32, 64, 64, 64), (3, 4, 5)), "too many MACs and bytes"),
+        (((8, 16, 32, 64, 64), (1, 2, 3, 4)), "too many poolings"),
+        (((8, 16, 32, 64), (1, 2, 3)), "give five widths"),
+        (7, "give a pair (widths, poolings)"),
+        (((8, 16, 32, 64, "x"), (1, 2, 3)), "give five widths, whole numbers from 1"),
+        (((8, 16, 32, 64, 64.5), (1, 2, 3)), "give five widths, whole numbers from 1"),
+        (((8, 16, 32, 64, 0), (1, 2, 3)), "give five widths, whole numbers from 1"),
+        (((16, 32, 64, 64, 64), (1, 2, 6)), "different whole numbers from 1 to 5"),
+        (((16, 32, 64, 64, 64), (1, 1, 2)), "different whole numbers from 1 to 5"),
+        (((16, 32, 64, 64, 64), 3), "different whole numbers from 1 to 5"),
+    ],
+)
+def test_small_budget_says_what_is_missing(answer, words):
+    assert words in ch05.exercises.small_budget.check(answer).message
+
+
+def test_largest_batch_holds_the_budget():
+    for memory in (2 * 10**9, 8 * 10**9, 24 * 10**9):
+        batch = ch05.largest_batch(memory, 138_357_544, 73_355_264)
+        spent = [12 * 138_357_544 + n * 73_355_264 for n in (batch, batch + 1)]
+        assert spent[0] <= memory < spent[1]
+
+
+def test_quiz_figures():
+    rows = lines("D", False, 224)
+    head = [row for row in rows if row.stage == 6]
+    assert round(100 * sum(row.params for row in head) / bill(rows).params) == 89
+    assert round(100 * sum(row.macs for row in head) / bill(rows).macs, 1) == 0.8
+    assert round(4 * sum(row.params for row in rows if row.stage == 1) / 1000) == 155
+    assert 2 * 4 * 4096 == 32_768  # two masks of dropout, "33 kB"

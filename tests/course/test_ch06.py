@@ -1,0 +1,391 @@
+"""Chapter 06: its exercises are sound, its explorer counts right, its claims have their cells."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from cnnlab.arithmetic import count_text
+from cnnlab.course.exercises import ch06, ch06_quiz
+from cnnlab.course.explorers.ch06_inception import draw, inception, naive, reduced
+from cnnlab.models.googlenet import TABLE, GoogLeNet, Inception, NaiveInception, Row
+from cnnlab.trace.run import trace
+from tests.course.chapter import printed, stored_cells, texts
+
+START = {
+    "inputs": 192,
+    "modules": 1,
+    "n1x1": 64,
+    "pool_proj": 32,
+    "n3x3": 128,
+    "n3x3_reduce": 96,
+    "n5x5": 32,
+    "n5x5_reduce": 16,
+    "size": 28,
+}
+# Every claim of the chapter: the cell that shows it, and what that cell's output must say.
+CLAIMS = {
+    "a tenth of the weights": ("06-puzzle-verdict", " 15,872 weights"),
+    "1x1 = a linear layer per pixel": ("06-nin", "1x1 = one linear layer per pixel: True"),
+    "Network in Network slides a small network": ("06-nin", "one network per patch: True"),
+    "the ReLU between two 1x1 adds something": ("06-relu", "with ReLU:    [2.0, 2.0, 0.0]"),
+    "two linear layers in a row are one": ("06-relu", "without ReLU: [0.0, 0.0, 0.0]"),
+    "128 to 128 directly: 147,456": ("06-hand", "direct 147,456"),
+    "through 32: 40,960, 3.6 times less": ("06-hand", "4,096 + 36,864 = 40,960, 3.6 times less"),
+    "when a reduction pays": ("06-hand", "3x3 from 128 to 128: a reduction pays below r = 115.2"),
+    "the same view": ("06-rank", "view of the pair: (3, 3)"),
+    "rank at most 32 at each tap and together": (
+        "06-rank",
+        "through 32 rank of each tap: [32], of all nine together: 32",
+    ),
+    "the direct one has full rank": ("06-rank", "rank of each tap: [128]"),
+    "not the same function class, with the ReLU too": (
+        "06-blind",
+        "the pair's output is the same:  True",
+    ),
+    "the direct one tells the inputs apart": ("06-blind", "the direct one's is the same:   False"),
+    "half of the channels are enough for the digits": (
+        "06-dial-verdict",
+        "16 is within 0.03 of direct:       True",
+    ),
+    "one channel is not": ("06-dial-verdict", "1 is more than 0.2 behind:        True"),
+    "naive module: 416 x 100 x 100": ("06-naive", "output  (416, 100, 100)"),
+    "the pooling passes 192 through": ("06-naive", "branch4 (192, 100, 100),       0 parameters"),
+    "channels grow when naive modules are stacked": (
+        "06-stack-table",
+        "5b                 4,944  28,497,920               1,024  1,442,816",
+    ),
+    "nine naive modules cost 15.8 times as much": ("06-stack-table", "15.8 times as many"),
+    "my module is cnnlab's": ("06-build-equal", "same output: True"),
+    "the same parameters": ("06-build-equal", "mine     163,696 parameters with bias"),
+    "naive against reduced: channels, params, MACs": (
+        "06-measure-verdict",
+        "4 naive             1,088              4,258,688   3,338,108,928",
+    ),
+    "six times the MACs": ("06-measure-verdict", "ratio of the MACs 6.1"),
+    "one module, 2.4 times the MACs": ("06-measure-verdict", "ratio of the MACs 2.4"),
+    "two modules, 3.6 times the MACs": ("06-measure-verdict", "ratio of the MACs 3.6"),
+    "the pooling has no MACs": ("06-measure-verdict", "pooling                 0 MACs"),
+    "about 7M parameters": ("06-googlenet", "6,998,552 parameters with bias"),
+    "22 layers": ("06-googlenet", "1 linear layer: 22 layers"),
+    "nine modules": (
+        "06-googlenet",
+        "4e      528  256         160  320          32  128        128   832",
+    ),
+    "13.0M with torchvision's auxiliary classifiers": ("06-aux", "13,004,888"),
+    "two auxiliary classifiers, in training only": ("06-aux", "logits [(2, 10), (2, 10), (2, 10)]"),
+    "twelve times fewer than AlexNet? 8.7": ("06-aux", "6,998,552 (GoogLeNet): 8.7"),
+    "table 1: the dense stem is 118M and 9,408": ("06-table1", "9,408       -71.3%"),
+    "table 1: operations agree but for stem and 5a": (
+        "06-table1-verdict",
+        "(or the last digit): ['7x7', '5a']",
+    ),
+    "table 1: parameters from 4a on": (
+        "06-table1-verdict",
+        "['7x7', '4a', '4c', '4d', '4e', '5a', '5b']",
+    ),
+    "table 1: a separable stem": ("06-table1-verdict", "2,688 weights, 34M operations"),
+    "receptive field: the longest path": ("06-paths", "module  sees (5, 5)"),
+    "torchvision's 3x3 in place of 5x5": ("06-paths", "5b sees 379"),
+    "the paper's network sees 715": ("06-paths", "5b sees 715"),
+    "average pooling: 49 times fewer weights": ("06-gap-count", "49 times fewer"),
+    "average pooling: works at other sizes": ("06-gap-count", "last map (1024, 5, 9), logits"),
+    "average pooling: no difference on centered digits": (
+        "06-gap-verdict",
+        "centered, the two are within 0.03: True",
+    ),
+    "average pooling: robust to shifts": (
+        "06-gap-verdict",
+        "moved by 2, every average beats every flatten: True",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return stored_cells("06")
+
+
+@pytest.mark.parametrize("number", ["5.8 million", "28 million", "9,408", "118M", "3 to 12%"])
+def test_figures_in_the_prose_are_printed_somewhere(cells, number):
+    prose = " ".join(cell.source for cell in cells.values() if cell.cell_type == "markdown")
+    outputs = " ".join(
+        printed(cell)
+        for cell in cells.values()
+        if cell.cell_type == "code" and "nbval-ignore-output" not in cell.metadata.get("tags", [])
+    )
+    shown = {
+        "5.8 million": "5,842,176",
+        "28 million": "28,497,920",
+        "118M": "118,013,952",
+        "3 to 12%": "12%",
+    }
+    assert number in prose and shown.get(number, number) in outputs
+
+
+# Exercises
+
+
+def test_answers_agree_with_the_networks():
+    table = trace(Inception(832, TABLE["5b"]), (832, 7, 7))
+    branch = table["branch3"]
+    assert branch.params - 48 - 128 == ch06.exercises.branch.answer
+    assert TABLE["4a"].width == ch06.exercises.width.answer
+    assert f"{832 * 128 * 25:,}" in ch06.exercises.branch.note
+    head = nn.Sequential(nn.Linear(1024, 512), nn.Linear(512, 1000))
+    merged = ch06.collapse(*head)
+    for model in (head, merged):
+        count = sum(p.numel() for p in model.parameters())
+        assert f"{count:,}" in ch06.exercises.collapse.note
+    image = torch.randn(2, 1024)
+    torch.testing.assert_close(merged(image), head(image), rtol=1e-4, atol=1e-5)
+
+
+def learners(cells, name):
+    """The class in an exercise's cell."""
+    space = {"nn": nn, "torch": torch}
+    exec(cells[name].source.split("\n\n\nex.")[0], space)
+    return next(value for value in space.values() if inspect.isclass(value))
+
+
+def test_the_bugs_in_the_notebook_are_the_diagnosed_ones(cells):
+    module = learners(cells, "06-ex-naive")
+    verdict = ch06.exercises.naive_module.check(module)
+    assert verdict.status == "wrong" and "no `kernel`, nor a `pad`" in verdict.message
+    branches = learners(cells, "06-ex-axis")
+    assert branches(24)(torch.rand(2, 24, 5, 5)).shape == (6, 16, 5, 5)
+    verdict = ch06.exercises.wrong_axis.check(branches)
+    assert verdict.status == "wrong" and "six come out" in verdict.message
+
+
+def test_repairing_the_first_fault_shows_the_second(cells):
+    source = cells["06-ex-naive"].source.split("\n\n\nex.")[0]
+    for wrong, right in (("kernel=3", "kernel_size=3"), ("pad=1)", "padding=1)")):
+        assert wrong in source
+        source = source.replace(wrong, right, 1)
+    space = {"nn": nn, "torch": torch}
+    exec(source.replace("stride=1, padpadding=1", "stride=1, padding=1"), space)
+    assert space["Module"](192)(torch.rand(1, 192, 5, 5)).shape == (1, 352, 5, 5)
+    verdict = ch06.exercises.naive_module.check(space["Module"])
+    assert "352 channels instead of 416" in verdict.message
+
+    source = cells["06-ex-axis"].source.split("\n\n\nex.")[0]
+    space = {"nn": nn, "torch": torch}
+    exec(source.replace("self.branch3(x)])", "self.branch3(x)], dim=1)"), space)
+    verdict = ch06.exercises.wrong_axis.check(space["Branches"])
+    assert "5,208 parameters too many" in verdict.message
+    extra = [
+        sum(p.numel() for p in model(24).parameters())
+        for model in (space["Branches"], ch06.EqualBranches)
+    ]
+    assert extra[0] - extra[1] == 5208
+
+
+def merged_by_parts(first, second):
+    merged = copy.deepcopy(second)
+    merged.weight = nn.Parameter(second.weight @ first.weight)
+    merged.bias = nn.Parameter(second.weight @ first.bias + second.bias)
+    return merged
+
+
+def merged_for_square_layers(first, second):
+    merged = nn.Linear(second.out_features, first.in_features)
+    with torch.no_grad():
+        merged.weight.copy_(second.weight @ first.weight)
+        merged.bias.copy_(second.weight @ first.bias + second.bias)
+    return merged
+
+
+class ReluEverywhere(ch06.NaiveModule):
+    def forward(self, x):
+        return F.relu(super().forward(x))
+
+
+class OddOrder(ch06.NaiveModule):
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch3(x), self.branch2(x), self.branch4(x)], 1)
+
+
+class NothingPooled(ch06.NaiveModule):
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), x], 1)
+
+
+class Functional(ch06.EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3 = nn.Conv2d(inputs, 16, 1)
+        self.branch2 = nn.Sequential(nn.Conv2d(inputs, 8, 1), nn.Conv2d(8, 16, 3, padding=1))
+
+    def forward(self, x):
+        two = self.branch2[1](F.relu(self.branch2[0](x)))
+        three = self.branch3(F.max_pool2d(x, 3, stride=1, padding=1))
+        return torch.cat([self.branch1(x), two, three], 1)
+
+
+class OneTwice(ch06.EqualBranches):
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch1(x), self.branch3(x)], 1)
+
+
+class PooledAfter(ch06.EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3 = nn.Sequential(*reversed(self.branch3))
+
+
+@pytest.mark.parametrize(
+    "exercise, answer, words",
+    [
+        ("collapse", merged_by_parts, "Well done"),
+        ("collapse", merged_for_square_layers, "it also joins layers that are not square"),
+        ("collapse", lambda head: head, "takes (head), expected (first, second)"),
+        ("naive_module", ReluEverywhere, "Well done"),
+        ("naive_module", OddOrder, "All four branches are there, in another order"),
+        (
+            "naive_module",
+            NothingPooled,
+            "not fulfilled: the branches are 1x1, 3x3, 5x5 and 3x3 max",
+        ),
+        ("wrong_axis", Functional, "Well done"),
+        ("wrong_axis", OneTwice, "not fulfilled: the branches are 1x1, then 1x1, ReLU and 3x3"),
+        ("wrong_axis", PooledAfter, "not fulfilled: the branches are 1x1, then 1x1, ReLU and 3x3"),
+        ("wrong_axis", ch06._NoPooling, "nothing pools now"),
+    ],
+)
+def test_behavior_is_judged_and_not_the_names_of_layers(exercise, answer, words):
+    assert words in getattr(ch06.exercises, exercise).check(answer).message
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        ((1, 2, 3), "six numbers"),
+        ((128, 128, 192, 32, 96, 64.0), "whole numbers"),
+        (7, "six numbers"),
+        ((176, 48, 128, 24, 64, 111), "channels that come out: got 479, expected 480"),
+        ((176, 48, 128, 21, 64, 112), "narrower than a third of its branch"),
+        (
+            (80, 96, 192, 32, 64, 144),
+            "at most 194,048 weights (which layer costs most?), got 307,200",
+        ),
+        ((200, 48, 127, 24, 64, 89), "little looking around"),
+        ((176, 48, 64, 24, 64, 112), "channels that come out: got 416, expected 480"),
+    ],
+)
+def test_budget_says_what_is_missing(answer, words):
+    verdict = ch06.exercises.budget.check(answer)
+    assert verdict.status == "wrong" and words in verdict.message
+
+
+def test_budget_counts_like_the_trace():
+    row = Row(*ch06.exercises.budget.answer)
+    weights = sum(p.numel() for p in Inception(256, row).parameters() if p.ndim == 4)
+    half = sum(p.numel() for p in Inception(256, TABLE["3b"]).parameters() if p.ndim == 4) // 2
+    assert weights <= ch06.BUDGET == half and row.width == 480
+    assert ch06.exercises.budget.check((160, 48, 144, 24, 64, 112)).passed
+
+
+@pytest.mark.parametrize("number", ["715", "379"])
+def test_quiz_figures_are_the_traces(number):
+    form = {"715": "paper", "379": "torchvision"}[number]
+    seen = trace(GoogLeNet(form=form), (3, 224, 224))["inception5b"].receptive_field
+    assert seen == (int(number),) * 2
+    assert any(number in option.text for q in ch06_quiz.quiz.questions for option in q.options)
+
+
+# Explorer
+
+
+def test_explorer_shows_the_start():
+    svg = draw(**START)
+    shown = texts(svg)
+    for text in (
+        "in: 192 channels of 28 x 28",
+        "out: 64 + 128 + 32 + 192 = 416 channels",
+        "out: 64 + 128 + 32 + 32 = 256 channels",
+        "221,184",
+        "129,024",
+        "none",
+        "387,072 naive",
+        "163,328 reduced",
+        "303,464,448 naive",
+        "128,049,152 reduced",
+        "The reduced one has 0.42x the weights, and 256 channels instead of 416.",
+    ):
+        assert text in shown
+    assert shown.count("0.42x") == 2 and draw(**START) == svg
+
+
+def test_what_there_is_to_find():
+    three = texts(draw(**{**START, "modules": 3}))
+    assert "out: 64 + 128 + 32 + 640 = 864 channels" in three  # 224 more with each module
+    assert "out: 64 + 128 + 32 + 32 = 256 channels" in three
+    tie = {**START, "n3x3_reduce": 164}
+    assert "220,416" in texts(draw(**tie))  # below 221,184
+    assert "221,760" in texts(draw(**{**tie, "n3x3_reduce": 165}))
+    assert texts(draw(**{**START, "n3x3_reduce": 192, "n5x5_reduce": 192}))[-1].startswith(
+        "No bargain: the reduced one has 1.21x"
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(inputs=st.integers(1, 60), row=st.tuples(*(st.integers(1, 40),) * 6))
+def test_weights_and_channels_are_what_the_trace_sees(inputs, row):
+    row = Row(*row)
+    for drawn, module in (
+        (
+            naive(inputs, row.n1x1, row.n3x3, row.n5x5),
+            NaiveInception(inputs, row.n1x1, row.n3x3, row.n5x5),
+        ),
+        (reduced(inputs, *row), Inception(inputs, row)),
+    ):
+        table = trace(module, (inputs, 6, 6))
+        assert table.macs == 36 * drawn.weights
+        assert table[-1].out_shape[0] == sum(drawn.channels)
+        assert drawn.weights == sum(p.numel() for p in module.parameters() if p.ndim == 4)
+
+
+def test_a_stack_counts_all_its_modules():
+    modules = [Inception(192, TABLE["3a"]), Inception(256, TABLE["3a"])]
+    table = trace(nn.Sequential(*modules), (192, 28, 28))
+    shown = texts(draw(**{**START, "modules": 2}))
+    assert f"{count_text(table.macs)} reduced" in shown
+    assert "Reduced module, number 2 of 2" in shown
+
+
+@pytest.mark.parametrize("name", list(START))
+def test_the_ends_of_every_slider_give_a_picture(name):
+    explorer = inception()
+    slider = explorer._controls[name]
+    for value in (slider.minimum, slider.maximum):
+        explorer.set(**{name: value})
+        assert explorer.picture.error == "" and "channels instead of" in explorer.svg
+    explorer.set(**{n: c.maximum for n, c in explorer._controls.items()})
+    assert explorer.picture.error == "" and "10,240 naive" in explorer.svg
+
+
+def test_no_channels_is_a_sentence():
+    with pytest.raises(ValueError, match="in_channels"):
+        draw(**{**START, "inputs": 0})
+
+
+def test_draw_takes_what_the_controls_give():
+    assert set(inspect.signature(draw).parameters) == set(inception().state) == set(START)
+    assert inception().state == START
+
+
+@pytest.mark.parametrize("form, corner", [("paper", (0, 223)), ("torchvision", (0, 211))])
+def test_both_fields_are_larger_than_the_image_and_one_sees_all_of_it_everywhere(form, corner):
+    with torch.device("meta"):
+        table = trace(GoogLeNet(form=form), (3, 224, 224))
+    assert min(table["inception5b"].receptive_field) > 224
+    assert table.box("inception5b", 3, 3) == ((0, 223), (0, 223))
+    assert table.box("inception5b", 0, 0) == (corner, corner)

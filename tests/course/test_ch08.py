@@ -1,0 +1,407 @@
+"""Chapter 08: its exercises are sound, its explorer counts right, its claims have their cells."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from itertools import product
+from math import comb
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cnnlab.course.exercises import ch08
+from cnnlab.course.explorers.ch08_residual_paths import (
+    MOST_BLOCKS,
+    draw,
+    gradient,
+    paths,
+    residual_paths,
+    toggle,
+)
+from cnnlab.models import resnet
+from cnnlab.trace.run import trace
+from tests.course.chapter import stored_cells, texts
+
+START = {"blocks": 9, "gain": 0.6, "deleted": (5,)}
+# Every claim of the chapter: the cell that shows it, and what that cell's output must say.
+CLAIMS = {
+    "a block out of plain-20 breaks it": (
+        "08-puzzle-verdict",
+        "plain-20  67,906 parameters; share right, whole, above 0.85: True; "
+        "cut above 0.75: False, below 0.5: True",
+    ),
+    "a block out of ResNet-20 does not": (
+        "08-puzzle-verdict",
+        "ResNet-20 67,906 parameters; share right, whole, above 0.85: True; cut above 0.75: True",
+    ),
+    "a plain block must learn to pass its input on": ("08-hand", "8 ones and 568 zeros"),
+    "a residual block passes it on with a zero branch": (
+        "08-hand",
+        "residual: 8 zeros in all, passes x on: True",
+    ),
+    "plain-56 contains plain-20: it is not capacity": ("08-exists", "over 99% of new images: True"),
+    "residual block with identity": ("08-build-check", "same shape  4,672 parameters,   294,912"),
+    "option A has no parameters": ("08-build-check", "option A   13,952 parameters"),
+    "projection (option B)": (
+        "08-build-check",
+        "option B   14,528 parameters,   229,376 MACs, same output as cnnlab's: True",
+    ),
+    "ResNet-20: 0.27M": ("08-cifar", "269,722      +0     +2,752   0.27M"),
+    "ResNet-32: 0.46M": ("08-cifar", "464,154"),
+    "ResNet-44: 0.66M": ("08-cifar", "658,586"),
+    "ResNet-56: 0.85M": ("08-cifar", "853,018      +0     +2,752   0.85M"),
+    "ResNet-110: 1.7M": ("08-cifar", "ResNet-110 18      54 1,727,962"),
+    "a bottleneck on 256 costs less than two 3x3 on 64": (
+        "08-imagenet",
+        "bottleneck on 256          69,632 weights",
+    ),
+    "ResNet-18": ("08-imagenet", "11,689,512   435     1.81"),
+    "ResNet-34": ("08-imagenet", "21,797,672"),
+    "ResNet-50, v1.5 and paper": ("08-imagenet", "25,557,032   427     4.09          3.86"),
+    "ResNet-101": ("08-imagenet", "44,549,160"),
+    "ResNet-152": ("08-imagenet", "60,192,808  1451    11.51         11.28           11.3"),
+    "fewer MACs than VGG-16": ("08-imagenet", "138,357,544   212    15.47"),
+    "stride on the 1x1 leaves three of four pixels unseen": (
+        "08-stride",
+        "paper pixels read: branch  25%, projection 25%",
+    ),
+    "stride on the 3x3 costs MACs and receptive field": (
+        "08-stride",
+        "branch 100%, projection 25%; MACs x 1.26; ResNet-50 sees 427",
+    ),
+    "degradation: plain-56 does not learn, within the budget": (
+        "08-train-verdict",
+        "plain-20 below 0.6: True   plain-56 above 1.5: True",
+    ),
+    "20 and 56, residual: both learn": (
+        "08-train-verdict",
+        "both ResNets below 0.1 in every run: True",
+    ),
+    "it shows on validation, too": (
+        "08-train-verdict",
+        "plain-56 below 0.5: True   ResNet-56 above 0.85: True",
+    ),
+    "the gradient of plain-56 does not vanish": (
+        "08-gradient",
+        "first layer over 100 times the last one: True\nplain-56: some layer below 0.05: False",
+    ),
+    "skips tame its growth": (
+        "08-gradient",
+        "ResNet-56: first layer less than 30 times the last one: True",
+    ),
+    "plain-56's gradient holds for the tiniest of steps": (
+        "08-trust-verdict",
+        "plain-56    1e-08: True    1e-07: True    1e-06: False",
+    ),
+    "after a millionth hardly anything is left": (
+        "08-trust-verdict",
+        "plain-56 below 0.4 after a millionth: True",
+    ),
+    "ResNet-56's holds a hundred times as far": (
+        "08-trust-verdict",
+        "ResNet-56   1e-08: True    1e-07: True    1e-06: True    1e-05: True    1e-04: True",
+    ),
+    "skips do not bring a vanished gradient back": (
+        "08-flow-verdict",
+        "sigmoid, no norm, skips True : first / last below 1e-10: True",
+    ),
+    "skips without a norm explode the signal": (
+        "08-flow-verdict",
+        "norm False skips True : first / last above 100: False  signal grew 1000-fold: True",
+    ),
+    "2 to the 27 paths, half without one block": (
+        "08-by-length-verdict",
+        "134,217,728 paths, without one block 67,108,864",
+    ),
+    "a short path avoids most blocks": (
+        "08-by-length-verdict",
+        "of the paths of 4 blocks 85% avoid a given block",
+    ),
+    "the gradient is the sum over paths": (
+        "08-by-length-verdict",
+        "the gradient that backward() finds: True",
+    ),
+    "short paths carry the gradient": ("08-by-length-verdict", "bring less than 0.1%: True"),
+    "delete one block of a ResNet: little happens": (
+        "08-delete-verdict",
+        "ResNet-56 loses less than 0.03 without its median block: True",
+    ),
+    "delete one of plain-20": (
+        "08-delete-verdict",
+        "plain-20           7                         True       False",
+    ),
+    "delete one of VGG": (
+        "08-delete-verdict",
+        "VGG, 10 layers     6                         True       False",
+    ),
+    "no ensemble of independent networks": (
+        "08-delete-verdict",
+        "ResNet-56         25                        False        True                      True",
+    ),
+    "loss surface: a bowl": ("08-surface", "ResNet-56: the center is the lowest point: True"),
+    "loss surface: a plateau": ("08-surface", "plain-56: no point below 1.5, none above 4: True"),
+    "stored statistics make mountains": (
+        "08-surface",
+        "stored statistics: above 1000 somewhere: True",
+    ),
+    "zero-init starts as nothing": ("08-zero-init", "52 of 54 blocks cut out, same logits: True"),
+    "the first paper's block at 110 starts worse than guessing": (
+        "08-zero-init",
+        "first paper    loss at the start above 3: True",
+    ),
+    "zero-init and pre-activation at 110 layers": (
+        "08-deep",
+        "ResNet-110: both variants below two thirds of the first paper's block: True",
+    ),
+    "at 56 layers they only cost time": (
+        "08-deep",
+        "ResNet-56: zero-init above 1.5 times the first paper's block: True",
+    ),
+    "a skip costs no parameter, no MAC, nothing kept": (
+        "08-build-check",
+        "plain    73,984 parameters, 231,211,008 MACs, 4,015,104 bytes kept",
+    ),
+    "but x stays alive": ("08-build-check", "4,015,104 bytes kept, 2,408,448 alive"),
+}
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return stored_cells("08")
+
+
+# Exercises
+
+
+def test_projections_cost_what_the_model_says():
+    a, b = (
+        sum(p.numel() for p in resnet.resnet56(shortcut=shortcut).parameters())
+        for shortcut in ("padding", "projection")
+    )
+    assert ch08.exercises.projections.answer == b - a
+    assert ch08.exercises.paths.answer == sum(paths(9, 3))
+    note = ch08.exercises.projections.note
+    assert f"{b - a:,}" in note and f"{a:,}" in note and 0.003 < (b - a) / a < 0.0035
+
+
+@pytest.mark.parametrize("channels, new, stride, size", [(2, 5, 2, 5), (3, 0, 1, 4), (1, 1, 3, 7)])
+def test_pad_shortcut_is_the_models(channels, new, stride, size):
+    x = torch.randn(2, channels, size, size)
+    expected = resnet.PadShortcut(new, stride)(x)
+    assert torch.equal(ch08.pad_shortcut(x, channels + new, stride), expected)
+
+
+@pytest.mark.parametrize(
+    "cell, name, exercise, words",
+    [
+        ("08-ex-only-grows", "Block", "only_grows", "Still the ReLU at the end of the branch"),
+        ("08-ex-in-place", "PreBlock", "in_place", "the in-place ReLU writes into x"),
+    ],
+)
+def test_the_buggy_block_in_the_notebook_is_the_diagnosed_one(cells, cell, name, exercise, words):
+    space = {"nn": nn, "F": F}
+    exec(cells[cell].source.split("repaired")[0], space)
+    verdict = getattr(ch08.exercises, exercise).check(space[name])
+    assert verdict.status == "wrong" and words in verdict.message
+
+
+def test_the_repaired_block_is_the_models():
+    mine, theirs = ch08.Block(8), resnet.BasicBlock(8, 8)
+    mine.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 8, 6, 6)
+    assert torch.equal(mine(x), theirs(x))
+
+
+class NotAModule:
+    pass
+
+
+class NoNorm(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+
+    def forward(self, x):
+        return x
+
+
+class OnlyShrinks(ch08.Block):
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(x - F.relu(self.bn2(self.conv2(y))))
+
+
+class NoReluBetween(ch08.Block):
+    def forward(self, x):
+        return F.relu(x + self.bn2(self.conv2(self.bn1(self.conv1(x)))))
+
+
+class OnlyShortcut(ch08.Block):
+    def forward(self, x):
+        return x
+
+
+class PreOnlyShortcut(ch08.PreBlock):
+    def forward(self, x):
+        return x
+
+
+class PreNoNorm(ch08.PreBlock):
+    def forward(self, x):
+        return x + self.conv2(self.relu(self.conv1(self.relu(x))))
+
+
+class PreNoSecondRelu(ch08.PreBlock):
+    def forward(self, x):
+        return x + self.conv2(self.bn(self.conv1(self.relu(x))))
+
+
+class NoReturn(ch08.PreBlock):
+    def forward(self, x):
+        x + 1
+
+
+class NoParameter(nn.Module):
+    pass
+
+
+@pytest.mark.parametrize(
+    "exercise, answer, words",
+    [
+        ("only_grows", OnlyShrinks, "not fulfilled: some outputs lie above their inputs"),
+        ("only_grows", NoReluBetween, "not fulfilled: conv2 reads nothing below zero"),
+        ("only_grows", OnlyShortcut, "not fulfilled: some outputs lie"),
+        ("in_place", PreOnlyShortcut, "not fulfilled: the branch adds something"),
+        ("in_place", PreNoNorm, "not fulfilled: the batch norm is used"),
+        ("in_place", PreNoSecondRelu, "not fulfilled: conv2 reads nothing below zero"),
+        ("in_place", NoReturn, "forward gives None, expected a tensor: is the `return` missing?"),
+        ("only_grows", NoParameter, "NoParameter cannot be built or run as the exercise does"),
+        ("only_grows", resnet.BasicBlock(8, 8), "give the class itself"),
+        ("only_grows", NotAModule, "give the class itself"),
+        ("only_grows", NoNorm, "no Conv2d left"),
+        ("in_place", NoNorm, "no Conv2d left"),
+        ("budget", [(9, 16)], "give three stages"),
+        ("budget", [(9, 16), (9, 32), (9, 6.4)], "two whole numbers from 1, got (9, 6.4)"),
+        ("budget", [(9, 32), (9, 16), (9, 64)], "widths (32, 16, 64) shrink"),
+        ("budget", [(200, 8), (9, 16), (9, 64)], "far beyond the budget"),
+        (
+            "budget",
+            [(8, 8), (8, 32), (2, 64)],
+            "not fulfilled: at least 50 layers: 2 per block, the stem, the linear layer, got 38",
+        ),
+        ("budget", [(14, 8), (9, 16), (2, 32)], "not fulfilled: the last stage"),
+    ],
+)
+def test_blocks_and_budgets_say_what_is_missing(exercise, answer, words):
+    verdict = getattr(ch08.exercises, exercise).check(answer)
+    assert verdict.status == "wrong" and words in verdict.message
+
+
+def test_numbers_in_the_budgets_messages():
+    assert sum(p.numel() for p in resnet.BasicBlock(64, 64).parameters() if p.ndim > 1) == 73_728
+    assert round(trace(resnet.BasicBlock(8, 8), (8, 32, 32)).macs / 1e6, 1) == 1.2
+    assert ch08.exercises.budget.check([(12, 12), (10, 24), (2, 64)]).passed
+
+
+# Explorer
+
+
+def test_explorer_shows_the_start():
+    svg = draw(**START)
+    shown = texts(svg)
+    for text in (
+        "256 of 512 paths left",
+        "0 of 1 path left",
+        "number of paths, highest bar 126",
+        "256 of 512 paths left: 0.5 of the paths, 0.735 of the gradient.",
+    ):
+        assert text in shown
+    assert svg.count('data-pick="residual ') == svg.count('data-pick="plain ') == 9
+    assert draw(**START) == svg
+    # What takes the click lies above the number of its block.
+    assert re.search(r'>5</text><rect [^>]*data-pick="plain 5"', svg)
+
+
+@pytest.mark.parametrize("blocks", [1, 4, 6])
+def test_paths_are_those_that_can_be_listed(blocks):
+    for deleted in range(blocks + 1):
+        gone = set(range(deleted))
+        found = [0] * (blocks + 1)
+        for choice in product((0, 1), repeat=blocks):  # 1: through the branch
+            if not any(choice[block] for block in gone):
+                found[sum(choice)] += 1
+        assert paths(blocks, deleted) == found
+        assert sum(found) == 2 ** (blocks - deleted)
+
+
+def test_the_gradient_is_that_of_random_branches():
+    """Mean square of every part of a product of (1 + random matrix), against the closed form."""
+    blocks, gain, width, draws = 4, 0.7, 64, 200
+    generator = torch.Generator().manual_seed(0)
+    energy = torch.zeros(blocks + 1)
+    for _ in range(draws):
+        parts = [torch.nn.functional.normalize(torch.randn(width, generator=generator), dim=0)]
+        for _ in range(blocks):
+            branch = gain * torch.randn(width, width, generator=generator) / width**0.5
+            through = [branch @ part for part in parts]
+            parts = [
+                a + b for a, b in zip([*parts, torch.zeros(width)], [torch.zeros(width), *through])
+            ]
+        energy += torch.stack([part.square().sum() for part in parts]) / draws
+    expected = torch.tensor(gradient(blocks, 0, gain)) * (1 + gain**2) ** blocks
+    torch.testing.assert_close(energy, expected, rtol=0.1, atol=0.02)
+    assert sum(gradient(blocks, 0, gain)) == pytest.approx(1)
+
+
+def test_what_there_is_to_find():
+    kept = [sum(gradient(9, deleted, 0.6)) for deleted in range(3)]
+    assert kept[1] / kept[0] == pytest.approx(kept[2] / kept[1]) == pytest.approx(1 / 1.36)
+    assert "weighted by the gradient it brings 3.72" in texts(draw(27, 0.4, ()))[-1]
+    assert all("brings 3.72" not in texts(draw(27, gain, ()))[-1] for gain in (0.3, 0.5))
+    assert sum(gradient(27, 1, 0.2)) > 0.95
+    strong = gradient(9, 0, 2.0)
+    assert sum(gradient(9, 1, 2.0)) == pytest.approx(0.2) and strong.index(max(strong)) >= 7
+
+
+def test_a_click_deletes_and_restores_and_the_plain_chain_follows():
+    explorer = residual_paths()
+    explorer.picture.picked = {"key": "plain 2", "n": 1}
+    assert explorer.state["deleted"] == (2, 5)
+    assert "128 of 512 paths left" in explorer.svg
+    explorer.picture.picked = {"key": "residual 5", "n": 2}
+    explorer.picture.picked = {"key": "residual 2", "n": 3}
+    assert explorer.state["deleted"] == ()
+    assert "1 of 1 path left" in texts(explorer.svg)
+    explorer.reset()
+    assert explorer.svg == draw(**START)
+    assert toggle({"deleted": (1,)}, "plain 12") == {"deleted": (1, 12)}
+
+
+def test_blocks_beyond_the_last_do_not_count():
+    explorer = residual_paths()
+    explorer.set(blocks=4)
+    assert "16 of 16 paths left" in texts(explorer.svg)
+    explorer.set(blocks=9)
+    assert explorer.svg == draw(**START)
+
+
+@pytest.mark.parametrize("state", [{"blocks": 0}, {"blocks": 28}, {"gain": 0.0}, {"deleted": (0,)}])
+def test_an_impossible_state_is_a_sentence(state):
+    with pytest.raises(ValueError, match="expected 1 to 27 blocks, numbered from 1, and a gain"):
+        draw(**{**START, **state})
+
+
+def test_every_number_of_blocks_is_a_picture():
+    for blocks in range(1, MOST_BLOCKS + 1):
+        for gain in (0.1, 2.0):
+            shown = texts(draw(blocks, gain, range(1, blocks + 1, 2)))
+            left = 2 ** (blocks // 2)
+            assert any(text.startswith(f"{left:,} of {2**blocks:,} path") for text in shown)
+    assert max(paths(MOST_BLOCKS)) == comb(27, 13)
+
+
+def test_draw_takes_what_the_controls_give():
+    assert set(inspect.signature(draw).parameters) == set(residual_paths().state) == set(START)
+    assert residual_paths().state == START

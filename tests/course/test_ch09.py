@@ -1,0 +1,370 @@
+"""Chapter 09: its exercises are sound, its explorer counts right, its claims have their cells."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from cnnlab.course.exercises import ch09, ch09_quiz
+from cnnlab.course.explorers.ch09_dense_block import dense, dense_block, draw, reads, residual
+from cnnlab.models import build
+from cnnlab.models.densenet import DenseBlock, DenseNet, Row
+from cnnlab.models.resnet import Bottleneck, ResNet
+from cnnlab.trace.run import trace
+from tests.course.chapter import stored_cells, texts
+
+START = {
+    "inputs": 64,
+    "growth": 32,
+    "layers": 6,
+    "bottleneck": True,
+    "compression": 0.5,
+    "chosen": 4,
+}
+# Every claim of the chapter: the cell that shows it, and what that cell's output must say.
+CLAIMS = {
+    "fewest parameters, most kept memory": (
+        "09-puzzle",
+        "7,978,856 parameters  2.83 billion MACs  130.7 MB kept",
+    ),
+    "a third of ResNet-50's parameters, 1.5 times the memory": (
+        "09-puzzle",
+        "0.31 of the parameters, 1.52 of the memory",
+    ),
+    "a sum hides its parts, a concatenation shows them": (
+        "09-add",
+        "two others added [7, 3]   concatenated [4, 2, 3, 1]",
+    ),
+    "concatenation instead of addition": ("09-add", "give the 1x1 on the sum: True"),
+    "growth rate: k more with each layer": ("09-hand", "layer 6 reads 224"),
+    "a block by hand": ("09-hand", "331,776 weights by hand, 331,776 in cnnlab"),
+    "channels grow linearly": ("09-growth", "channels: steps [32] so linear"),
+    "weights grow quadratically": ("09-growth", "weights: steps grow by [4096] so quadratic"),
+    "channels do not grow geometrically": ("09-growth", "1.33 down to 1.02, so not geometric"),
+    "the exponent tends to 2": (
+        "09-exponent",
+        "from 1000 to 4000 layers, weights grow like L to the power 1.99",
+    ),
+    "and is lower at real depths": (
+        "09-exponent",
+        "from 6 to 24 layers, weights grow like L to the power 1.38",
+    ),
+    "only the paths grow geometrically": ("09-exponent", "300 connections, 8,388,608 paths"),
+    "maps of different sizes cannot be concatenated": ("09-naive", "28 x 28 fails: True"),
+    "bottleneck": ("09-naive", "bottleneck   13,908,584 parameters"),
+    "compression": ("09-naive", "compression  10,869,096 parameters"),
+    "both": ("09-naive", "both          7,978,856 parameters"),
+    "a bottleneck pays from 7.2k channels": (
+        "09-naive",
+        "block 1: bottleneck pays in  0 of  6 layers",
+    ),
+    "the block is cnnlab's": ("09-build-equal", "same output in training: True"),
+    "what goes in comes out": ("09-build-equal", "the input comes out unchanged: True"),
+    "norms share their statistics": ("09-build-equal", "same statistics of the input: True"),
+    "DenseNet-121": ("09-networks", "7,978,856   torchvision   7,978,856"),
+    "DenseNet-169": ("09-networks", "14,149,480   torchvision  14,149,480"),
+    "DenseNet-201": ("09-networks", "20,013,928   torchvision  20,013,928"),
+    "DenseNet-161": ("09-networks", "28,681,000   torchvision  28,681,000"),
+    "CIFAR, without bottleneck": ("09-networks", "27,249,082   paper  27.2 million, agrees: True"),
+    "CIFAR, DenseNet-BC": ("09-networks", "15,324,406   paper  15.3 million, agrees: True"),
+    "memory at equal parameters": (
+        "09-fair",
+        "resnet50, equal parameters     8.2 M  1.32 G   51.4 MB",
+    ),
+    "memory at equal MACs": ("09-fair", "resnet50, equal MACs          17.8 M  2.85 G   72.9 MB"),
+    "memory at equal accuracy": (
+        "09-accuracy",
+        "densenet201 76.9%, resnet50 76.1%: 0.78x parameters, 2.37x memory",
+    ),
+    "the copies are quadratic": (
+        "09-copies",
+        "24 layers:  337.3 MB kept, the features themselves 10.4 MB, 32.3 times",
+    ),
+    "recomputed, the memory is linear": (
+        "09-remedy",
+        "87.1 MB at 24 layers, a straight line: True",
+    ),
+    "not recomputed, it is not": ("09-remedy", "337.3 MB at 24 layers, a straight line: False"),
+    "kept bytes, measured": (
+        "09-measured",
+        "as it is   traced  130 MB; alive after the forward pass, within 1%: True",
+    ),
+    "checkpointing halves them, measured": (
+        "09-measured",
+        "recomputed traced   62 MB; alive after the forward pass, within 1%: True",
+    ),
+    "the peak, measured": ("09-measured", "a third lower, or more: True"),
+    "the gradients stay": ("09-measured", "same gradients: True"),
+    "the price in MACs": ("09-price-verdict", "predicted by MACs: 1.14 times as long"),
+    "statistics are counted twice": (
+        "09-price-verdict",
+        "recompute=True: one step, counted by the first norm as 2, running mean 0.19",
+    ),
+    "equal parameters": ("09-train-verdict", "residual       9,556 parameters"),
+    "thin layers need to read everything": (
+        "09-train-verdict",
+        "every dense run above every run that reads the newest only: True",
+    ),
+    "more weights alone do not do it": (
+        "09-train-verdict",
+        "dense above newest, wider in the mean: True",
+    ),
+    "dense and residual are equally accurate": (
+        "09-train-verdict",
+        "within 0.05 of each other: True",
+    ),
+    "weights show what is read": (
+        "09-reuse-verdict",
+        "weight decay 0.02, rank correlation of "
+        "weights and losses above 0.6:\n    before training False, "
+        "after training True",
+    ),
+    "not without weight decay": (
+        "09-reuse-verdict",
+        "weight decay 0.00, rank correlation of "
+        "weights and losses above 0.6:\n    before training False, "
+        "after training False",
+    ),
+    "the newest features matter most": (
+        "09-reuse-verdict",
+        "over 4 times what another costs: True",
+    ),
+    "most may be lost": ("09-reuse-verdict", "at least 20 cost less than 0.1: True"),
+    "the classifier reads late features": ("09-reuse-verdict", "under 0.1 of its largest: True"),
+    "DenseNet and VGG did not win ILSVRC": (
+        "09-myth-ilsvrc",
+        "DenseNet among them: False   VGG: False",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return stored_cells("09")
+
+
+# What the chapter takes for granted
+
+
+def test_the_widths_of_the_fair_pairs_are_the_nearest():
+    def counted(width):
+        with torch.device("meta"):
+            net = ResNet(Bottleneck, (3, 4, 6, 3), stage_widths=[width * 2**i for i in range(4)])
+            return trace(net, (3, 224, 224))
+
+    with torch.device("meta"):
+        dense121 = trace(build("densenet121"), (3, 224, 224))
+    for width, of in ((35, lambda t: t.params), (53, lambda t: t.macs)):
+        off = {w: abs(of(counted(w)) - of(dense121)) for w in (width - 1, width, width + 1)}
+        assert min(off, key=off.get) == width
+
+
+def test_the_formula_of_the_chapter():
+    for inputs, growth, layers in ((64, 32, 6), (64, 32, 24), (10, 4, 3)):
+        formula = 2 * growth**2 * layers**2 + (4 * growth * inputs + 34 * growth**2) * layers
+        assert formula == sum(dense(inputs, growth, layers, True).weights)
+
+
+# Exercises
+
+
+@pytest.mark.parametrize(
+    "blocks, growth, stem, compression",
+    [((6, 12, 24, 16), 32, 64, 0.5), ((3, 2), 5, 9, 0.3), ((4,), 3, 7, 0.5)],
+)
+def test_widths_are_those_of_the_model(blocks, growth, stem, compression):
+    with torch.device("meta"):
+        net = DenseNet(Row(growth, blocks, stem), compression=compression)
+    found = ch09.widths(stem, growth, blocks, compression)
+    made = [
+        module.conv.out_channels
+        for name, module in net.features.named_children()
+        if name.startswith("transition")
+    ]
+    assert found == [stem, *made, net.classifier.in_features]
+
+
+def test_the_answers_about_a_block_are_those_of_the_model():
+    block = DenseBlock(12, 128, 32, bottleneck=True, dropout=0.0, recompute=False)
+    last = block["denselayer12"]
+    assert ch09.exercises.channels.answer == block(torch.zeros(1, 128, 4, 4)).shape[1]
+    assert ch09.exercises.last_layer.answer == sum(
+        p.numel() for p in last.parameters() if p.ndim == 4
+    )
+
+
+def test_the_bad_guest_in_the_notebook_is_the_diagnosed_one(cells):
+    code = cells["09-ex-polite"].source.split("Repaired")[0]
+    space = {"nn": nn, "torch": torch}
+    exec(code, space)
+    verdict = ch09.exercises.polite.check(space["TwoLayers"])
+    assert verdict.status == "wrong" and "`inplace=True`" in verdict.message
+    assert ch09.exercises.polite.check(ch09.TwoLayers).passed
+
+
+class OtherOrder(ch09.TwoLayers):
+    def forward(self, x):
+        first = self.conv1(self.relu(x))
+        second = self.conv2(self.relu(torch.cat([x, first], 1)))
+        return torch.cat([second, first, x], 1)
+
+
+class NoFirstReLU(ch09.TwoLayers):
+    def forward(self, x):
+        first = self.conv1(x)
+        second = self.conv2(self.relu(torch.cat([x, first], 1)))
+        return torch.cat([x, first, second], 1)
+
+
+class NoReturn(ch09.TwoLayers):
+    def forward(self, x):
+        self.conv1(x)
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (OtherOrder, "changed, replaced, or not put first"),
+        (NoFirstReLU, "not fulfilled: no convolution reads a value below zero"),
+        (NoReturn, "forward gives None, expected a tensor: is the `return` missing?"),
+    ],
+)
+def test_polite_says_what_is_wrong(answer, words):
+    verdict = ch09.exercises.polite.check(answer)
+    assert verdict.status == "wrong" and words in verdict.message
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (7, "give (growth, layers, bottleneck)"),
+        ((24, 8), "give (growth, layers, bottleneck)"),
+        ((24.0, 8, False), "whole numbers from 1"),
+        ((24, 8, 1), "bottleneck is True or False"),
+        ((24, 8, True), "it keeps too much"),
+        ((16, 8, False), "not fulfilled: at least 256 channels come out, got 192"),
+        ((32, 6, True), "not fulfilled: the last layer sees"),
+    ],
+)
+def test_budget_says_what_is_missing(answer, words):
+    verdict = ch09.exercises.budget.check(answer)
+    assert verdict.status == "wrong" and words in verdict.message
+
+
+def test_budget_takes_any_design_that_fits():
+    assert ch09.exercises.budget.check((22, 9, False)).passed
+
+
+def test_the_right_options_vary():
+    right = [
+        [option.right for option in question.options].index(True)
+        for question in ch09_quiz.quiz.questions
+    ]
+    assert len(set(right)) == 4 and ch09_quiz.quiz.score(right) == 5
+
+
+# Explorer
+
+
+def test_explorer_shows_the_start():
+    svg = draw(**START)
+    shown = texts(svg)
+    for text in (
+        "Layer 4 reads 160 channels: 64 of the input + 3 x 32 of layers 1 to 3.",
+        "331,776  dense",
+        "3,538,944  residual",
+        "3,264  dense",
+        "1,760  dense, recomputed",
+        "3,072  residual",
+        "Dense: 1/10.7 of the weights, 1.06x the kept values, 0.57x if recomputed.",
+    ):
+        assert text in shown
+    assert draw(**START) == svg
+
+
+def test_what_there_is_to_find():
+    weights = [sum(dense(64, 32, layers, True).weights) for layers in (6, 12, 24)]
+    assert weights[1] / weights[0] > 2 and 2 < weights[2] / weights[1] < 4
+    with_it, without = (dense(64, 32, 8, b).weights for b in (True, False))
+    assert [a < b for a, b in zip(with_it, without)] == [False] * 6 + [True] * 2
+    assert "1.06x the kept" in texts(draw(**START))[-1]
+    assert "0.67x the kept" in texts(draw(**{**START, "layers": 24}))[-1]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    inputs=st.integers(1, 9),
+    growth=st.integers(1, 5),
+    layers=st.integers(1, 4),
+    bottleneck=st.booleans(),
+)
+def test_dense_is_what_the_trace_sees(inputs, growth, layers, bottleneck):
+    side, middle = 5, 4 * growth if bottleneck else 0
+    cost = dense(inputs, growth, layers, bottleneck)
+    for again, values in ((False, cost.kept), (True, cost.lean)):
+        block = DenseBlock(
+            layers, inputs, growth, bottleneck=bottleneck, dropout=0.0, recompute=again
+        )
+        assert sum(cost.weights) == sum(p.numel() for p in block.parameters() if p.ndim == 4)
+        seen = 0 if again else sum(reads(inputs, growth, layers))
+        statistics = 2 * (seen + middle * layers)  # mean and spread in each norm
+        table = trace(block, (inputs, side, side))
+        assert table[-1].out_shape[0] == cost.outputs
+        assert table.kept_bytes == 4 * (values * side**2 + statistics)
+
+
+@pytest.mark.parametrize("width, layers", [(4, 2), (6, 3)])
+def test_residual_is_what_the_trace_sees(width, layers):
+    class Layer(nn.Sequential):
+        def forward(self, x):
+            return x + super().forward(x)
+
+    net = nn.Sequential(
+        *[
+            Layer(
+                nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1, bias=False)
+            )
+            for _ in range(layers)
+        ]
+    )
+    cost, table = residual(width, layers), trace(net, (width, 5, 5))
+    assert sum(cost.weights) == sum(p.numel() for p in net.parameters() if p.ndim == 4)
+    assert table.kept_bytes == 4 * (25 * cost.kept + 2 * width * layers)
+
+
+def test_a_click_chooses_a_layer_and_fewer_layers_keep_the_picture():
+    explorer = dense_block()
+    assert explorer.state == START
+    explorer.picture.picked = {"key": "layer,6", "n": 1}
+    assert "Layer 6 reads 224 channels" in "".join(texts(explorer.svg))
+    explorer.set(layers=2)
+    assert explorer.picture.error == "" and "Layer 2 reads 96" in "".join(texts(explorer.svg))
+    explorer.reset()
+    assert explorer.svg == draw(**START)
+
+
+def test_an_impossible_state_is_a_sentence():
+    with pytest.raises(ValueError, match="leaves nothing of 8 channels: raise it"):
+        draw(**{**START, "inputs": 4, "growth": 4, "layers": 1, "compression": 0.1})
+    explorer = dense_block()
+    explorer.set(inputs=4, growth=4, layers=1, compression=0.1)
+    assert "raise it" in explorer.picture.error
+    explorer.reset()
+    assert explorer.picture.error == ""
+
+
+def test_every_state_is_a_picture():
+    for layers in (1, 2, 12, 13, 24):
+        for growth, inputs in ((4, 256), (64, 4), (32, 64)):
+            for bottleneck in (True, False):
+                svg = draw(inputs, growth, layers, bottleneck, 1.0, 24)
+                assert f"Layer {layers} reads {inputs + (layers - 1) * growth} channels" in svg
+
+
+def test_draw_takes_what_the_controls_give():
+    assert set(inspect.signature(draw).parameters) == set(dense_block().state)

@@ -1,0 +1,594 @@
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from cnnlab.course.errors import CourseError
+from cnnlab.course.exercises.exercise import (
+    Exercise,
+    Exercises,
+    Mistake,
+    at_least,
+    at_most,
+    output_of,
+    time_limit,
+)
+from cnnlab.course.quiz import Option, Question, Quiz
+from tests.tools.verify import verify
+
+
+def area(height, width):
+    return height * width
+
+
+def perimeter(height, width):
+    return 2 * (height + width)
+
+
+def make(solution=area, **options):
+    options = {
+        "cases": ((2, 3), (4, 50_000)),
+        "hints": ("One.", "Two."),
+        "note": "Remember it.",
+        "mistakes": (Mistake(perimeter, "That is the perimeter."),),
+    } | options
+    return Exercise("area", "Area", "implement", 3, solution, **options)
+
+
+def value(solution, **options):
+    return Exercise(
+        "number",
+        "A number",
+        "compute",
+        2,
+        solution,
+        **{"hints": ("Look.",), "note": "So it is."} | options,
+    )
+
+
+def says(exercise, answer):
+    verdict = exercise.check(answer)
+    assert not verdict.passed
+    return verdict.message
+
+
+# -- the ordinary ways
+
+
+def test_a_right_answer_passes_and_says_what_to_remember():
+    verdict = make().check(lambda h, w: w * h)
+    assert verdict.passed
+    assert str(verdict) == "area: right\nWell done.\nRemember it."
+    assert "Remember it." in verdict._repr_mimebundle_()["text/html"]
+
+
+def test_a_known_mistake_is_told():
+    assert says(make(), lambda a, b: a + b + a + b) == "That is the perimeter."
+
+
+def test_another_wrong_answer_shows_the_first_case_that_fails():
+    def mine(height, width):
+        return height * width if height < 3 else 7
+
+    assert says(make(), mine) == "mine(4, 50,000): returned 7, expected 200,000"
+    assert says(make(reveal=False), mine) == "mine(4, 50,000): 7 is too small"
+
+
+@pytest.mark.parametrize("stub", [..., (1, ...), [...], {"a": ...}, lambda a, b: ...])
+def test_a_stub_is_not_attempted(stub):
+    assert make().check(stub).status == "not attempted"
+
+
+def test_stubs_in_all_their_forms():
+    def with_docstring(height, width):
+        """Says what it should do."""
+        ...
+
+    def with_pass(height, width):
+        pass
+
+    def half_done(height, width):
+        area = ...
+        return area
+
+    class Net(nn.Module):
+        def forward(self, x): ...
+
+    for stub in (with_docstring, with_pass, half_done, Net, Net()):
+        assert make(observe=None).check(stub).status == "not attempted", stub
+    assert make().check().status == "not attempted"
+
+
+def test_a_function_that_forgets_its_return_has_been_attempted():
+    def forgetful(height, width):
+        height * width
+
+    assert says(make(), forgetful) == "forgetful(2, 3): returns None: is the `return` missing?"
+
+
+# -- bad answers
+
+
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        (None, "got None"),
+        (
+            6,
+            "got the number 6; this exercise checks the function itself: ex.area.check(my_function)",
+        ),
+        ("area", "got the string 'area'"),
+        (lambda a: a, "takes (a), expected (height, width)"),
+        (lambda a, b: a * b / 1, "returned 6.0, a float; the value is right"),
+        (lambda a, b: str(a * b), "returned the string '6', expected a plain int: without quotes"),
+        (lambda a, b: True, "returned the bool True, expected a plain int"),
+        (lambda a, b: float("nan"), "returned NaN, which is not a number"),
+        (lambda a, b: [a * b], "returned the list [6], expected a plain int"),
+        (
+            lambda a, b: torch.tensor(a * b),
+            "returned a tensor of shape (); return a plain int: int(x)",
+        ),
+        (lambda a, b: torch.ones(2, 2), "returned a tensor of shape (2, 2); return a plain int"),
+        (lambda a, b: area, "returned the function area, expected a plain int"),
+        (lambda a, b: exit(3), "raises SystemExit: 3"),
+    ],
+)
+def test_a_diagnosis_for(answer, message):
+    assert message in says(make(), answer)
+
+
+def test_an_error_is_shown_with_its_line():
+    def mine(height, width):
+        total = height
+        return total / 0
+
+    line = mine.__code__.co_firstlineno + 2
+    assert says(make(), mine) == (
+        f"mine(2, 3): raises ZeroDivisionError: division by zero (line {line}: `return total / 0`)"
+    )
+
+
+def test_endless_recursion_is_an_error_like_any_other():
+    def mine(height, width):
+        return mine(height, width)
+
+    assert "raises RecursionError" in says(make(), mine)
+
+
+def test_an_endless_loop_is_stopped():
+    def mine(height, width):
+        while True:
+            pass
+
+    start = time.monotonic()
+    assert says(make(seconds=0.2), mine) == (
+        "mine(2, 3): still running after 0.2 s, stopped: does a loop ever end?"
+    )
+    assert time.monotonic() - start < 3
+
+
+def test_an_endless_loop_that_catches_exceptions_is_stopped():
+    def mine(height, width):
+        while True:
+            try:
+                time.sleep(0.01)
+            except Exception:
+                pass
+
+    assert "still running" in says(make(seconds=0.2), mine)
+
+
+def test_an_endless_loop_in_another_thread_is_stopped():
+    def mine(height, width):
+        while True:
+            pass
+
+    found = []
+    thread = threading.Thread(target=lambda: found.append(make(seconds=0.2).check(mine)))
+    thread.start()
+    thread.join(20)
+    assert "still running" in found[0].message
+
+
+def test_nothing_fires_after_the_limit_is_over():
+    for _ in range(20):
+        with time_limit(0.02):
+            pass
+    time.sleep(0.05)
+
+    def in_a_thread():
+        for _ in range(20):
+            with time_limit(0.02):
+                pass
+        time.sleep(0.05)
+        done.append(True)
+
+    done = []
+    thread = threading.Thread(target=in_a_thread)
+    thread.start()
+    thread.join(20)
+    assert done == [True]
+
+
+@pytest.mark.skipif(not hasattr(__import__("signal"), "setitimer"), reason="Unix only")
+def test_an_alarm_set_by_somebody_else_still_rings():
+    import signal
+
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(True))
+    timer = signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        assert make().check(area).passed
+        time.sleep(0.2)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, before)
+    assert rung
+
+
+def test_the_answer_cannot_change_the_cases():
+    def total(values):
+        return sum(values)
+
+    def emptying(values):
+        found = sum(values)
+        values.clear()
+        return found
+
+    exercise = make(total, cases=(([1, 2, 3],),), mistakes=())
+    assert exercise.check(emptying).passed and exercise.check(emptying).passed
+
+
+def test_an_error_that_is_asked_for():
+    def careful(n):
+        if n < 0:
+            raise ValueError("n is negative")
+        return n
+
+    exercise = make(careful, cases=(3, -1), mistakes=())
+    assert exercise.check(careful).passed
+    assert says(exercise, lambda n: n) == "f(-1): returns -1, expected ValueError"
+
+    def wrong_error(n):
+        return [3][n - 3] if n > 0 else [][n]
+
+    assert "raises IndexError" in says(exercise, wrong_error).replace("wrong_error(3): ", "")
+
+
+# -- values, sequences, tensors
+
+
+@pytest.mark.parametrize(
+    "solution, answer, message",
+    [
+        (1728, 12, "12 is too small"),
+        (1728, 36_928, "36,928 is too large"),
+        (1728, 1728.0, "a float; the value is right"),
+        (1728, float("nan"), "NaN"),
+        (1728, area, "got the function area; this exercise asks for a plain int"),
+        (0.25, 0.3, "0.3 is too large"),
+        (0.25, "a quarter", "expected a plain float"),
+        (True, 1, "expected True or False"),
+        (True, False, "False is not it"),
+        ("conv1", "conv2", "'conv2' is not it"),
+        ("conv1", 3, "expected a string in quotes"),
+        ((3, 4), (3,), "has 1 element, expected 2"),
+        ((3, 4), (3, 5), "element 1: 5 is too large"),
+        ((3, 4), 3, "expected a tuple of 2 elements"),
+        ({"a": 1}, {"b": 1}, "has no key 'a'"),
+        ({"a": 1}, {"a": 1, "b": 2}, "has a key too many: 'b'"),
+    ],
+)
+def test_a_wrong_value(solution, answer, message):
+    assert message in says(value(solution), answer)
+
+
+@pytest.mark.parametrize(
+    "solution, answer",
+    [
+        (0.25, 0.25 + 1e-9),
+        (0.25, 1 / 4),
+        (2.0, 2),
+        ("conv1", " Conv1 "),
+        ((3, 4), [3, 4]),
+        ((3, 4), torch.Size([3, 4])),
+        (True, True),
+        (5, 5),
+        (0.0, 0.0),
+        (float("inf"), float("inf")),
+    ],
+)
+def test_an_equal_value_passes(solution, answer):
+    assert value(solution).check(answer).passed
+
+
+def test_a_wrong_value_does_not_give_the_answer_away():
+    assert "1728" not in says(value(1728), 12)
+
+
+def tensor(n):
+    return torch.arange(float(n)).reshape(1, n)
+
+
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        (lambda n: torch.arange(float(n)), "has shape (3,), expected (1, 3)"),
+        (lambda n: tensor(n) + torch.tensor([0, 0, 1.5]), "1 of 3 values differ, by up to 1.5"),
+        (lambda n: tensor(n) * float("nan"), "has 3 NaNs among its 3 values"),
+        (lambda n: 3, "returned the number 3, expected a tensor of shape (1, 3)"),
+    ],
+)
+def test_a_wrong_tensor(answer, message):
+    assert message in says(make(tensor, cases=(3,), mistakes=()), answer)
+
+
+def test_a_tensor_equal_up_to_rounding_passes():
+    assert make(tensor, cases=(3,), mistakes=()).check(lambda n: tensor(n) * (1 + 1e-7)).passed
+
+
+# -- modules and designs
+
+
+class Net(nn.Module):
+    def __init__(self, kernel=3):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, kernel)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+def observe(answer):
+    model = answer() if isinstance(answer, type) else answer
+    found = model(torch.ones(1, 3, 8, 8))
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "output": found,
+        "at most 200 parameters": sum(p.numel() for p in model.parameters()) <= 200,
+    }
+
+
+def test_modules_are_compared_by_what_is_observed():
+    exercise = make(
+        Net,
+        observe=observe,
+        cases=(),
+        mistakes=(Mistake(Net(kernel=1), "That is a 1x1 convolution."),),
+    )
+    assert exercise.kind == "module"
+    assert exercise.check(Net).passed
+    assert says(exercise, Net(kernel=5)) == "parameters: got 304, expected 112"
+    assert "cannot be examined: the string 'x'" in says(exercise, "x")
+
+
+def test_a_bound_tells_what_was_got():
+    exercise = make(
+        (3, 0.5),
+        observe=lambda answer: {
+            "at most 4 layers": at_most(answer[0], 4),
+            "at least 0.25": at_least(answer[1], 0.25),
+        },
+        cases=(),
+        mistakes=(Mistake((9, 0.1), "Neither fits."),),
+    )
+    assert exercise.check((4, 0.25)).passed and exercise.check((-1, 7)).passed
+    assert says(exercise, (5, 1.0)) == "not fulfilled: at most 4 layers, got 5"
+    assert says(exercise, (1, 0.0123)) == "not fulfilled: at least 0.25, got 0.012"
+    assert says(exercise, (1000, 0.2)) == "Neither fits."
+
+
+def test_a_class_that_cannot_be_built_is_told_so_without_the_solutions_name():
+    cell = {}  # as in a notebook: not in the file of `observe`
+    exec(compile("class Odd:\n    def __init__(self, k): self.k = k", "cell", "exec"), cell)
+    message = says(make(Net, observe=lambda answer: {"it": answer() and 1}, cases=()), cell["Odd"])
+    assert message.startswith("Odd cannot be built or run as the exercise does: it raises TypeErr")
+    assert "Net" not in message and message.endswith("as the exercise gives them")
+
+
+def test_an_output_that_is_no_tensor_is_refused():
+    with pytest.raises(ValueError, match="gives the number 3, expected a tensor$"):
+        output_of(lambda x: 3, 1)
+    with pytest.raises(ValueError, match="gives None, expected a tensor: is the `return` missing"):
+        output_of(lambda x: None, 1)
+
+
+def test_a_value_is_got_not_returned():
+    exercise = value(64)
+    assert says(exercise, "64") == "got the string '64', expected a plain int: without quotes"
+    assert says(exercise, 64.0) == (
+        "got 64.0, a float; the value is right, but a whole number is "
+        "expected: int(x), or // in place of /"
+    )
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        ((76, 896), "a comma makes a tuple, write 76_896"),
+        ((1, 37, 5), "a comma makes a tuple, write 1_037_005"),
+        ("9x9", "expected a plain int: one number, without words"),
+    ],
+)
+def test_slips_of_typing_are_recognized(answer, words):
+    assert words in says(value(76_896), answer)
+
+
+def test_a_gap_inside_a_list_of_pairs_is_not_an_attempt():
+    assert value([(3, 32)]).check([(3, ...)]).status == "not attempted"
+
+
+def test_a_requirement_has_many_right_answers():
+    def within(answer):
+        if not isinstance(answer, int):
+            raise ValueError(f"give a number of parameters, not {answer!r}")
+        return {"at most 200 parameters": answer <= 200, "more than none": answer > 0}
+
+    exercise = make(100, observe=within, cases=(), mistakes=())
+    assert exercise.check(7).passed and exercise.check(200).passed
+    assert says(exercise, 201) == "not fulfilled: at most 200 parameters"
+    assert says(exercise, "many") == "give a number of parameters, not 'many'"
+
+
+def test_checking_leaves_the_random_numbers_as_they_were():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    make(Net, observe=observe, cases=(), mistakes=()).check(Net)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_what_is_observed_does_not_depend_on_earlier_random_numbers():
+    def told(seed):
+        torch.manual_seed(seed)
+        drawn = make(
+            0.5,
+            observe=lambda answer: {"drawn": float(torch.rand(()))},
+            cases=(),
+            mistakes=(),
+            reveal=True,
+        )
+        return drawn._observations(3)
+
+    assert told(1) == told(2)
+
+
+def test_an_observation_that_is_missing_is_said():
+    def observe_layers(answer):
+        return {f"layer {i}": width for i, width in enumerate(answer)}
+
+    exercise = make([8, 16], observe=observe_layers, cases=(), mistakes=())
+    assert exercise.check([8, 16]).passed
+    assert says(exercise, [8]) == "gives 1 observation, expected 2"
+    assert says(exercise, [8, 16, 32]) == "gives 3 observations, expected 2"
+
+
+# -- hints, solutions, overview
+
+
+def test_hints_come_one_by_one():
+    exercise = make()
+    said = [str(exercise.hint()) for _ in range(3)]
+    assert said[0] == "area: hint 1 of 2\nOne."
+    assert said[1] == "area: hint 2 of 2\nTwo."
+    assert said[2].startswith("area: no more hints")
+
+
+def test_the_solution_is_shown_as_it_is_written():
+    assert "def area(height, width):\n    return height * width" in str(make().solution())
+    assert str(value(6, working="2 * 3").solution()) == ("number: solution\nSo it is.\n2 * 3\n6")
+
+
+def test_exercises_are_found_by_name():
+    exercises = Exercises(make(), value(6))
+    assert exercises.area.name == "area" and len(exercises) == 2
+    assert "number" in dir(exercises)
+    with pytest.raises(AttributeError, match="no exercise 'aera': did you mean 'area'"):
+        exercises.aera
+
+
+def test_the_overview_knows_what_was_passed():
+    records = []
+    exercises = Exercises(make(), value(6)).bound(records.append, passed=["number"])
+    assert str(exercises).count("open") == 1
+    exercises.area.check(perimeter)
+    exercises.area.check(area)
+    assert str(exercises).splitlines()[0] == "2 exercises, about 5 minutes"
+    assert str(exercises).count("passed") == 2 and "open" not in str(exercises)
+    assert [r.status for r in records] == ["wrong", "passed"]
+
+
+def test_a_bound_copy_starts_its_hints_again():
+    exercises = Exercises(make())
+    exercises.area.hint()
+    assert "hint 1" in str(exercises.bound(lambda v: None).area.hint())
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (lambda: Exercise("a", "t", "easy", 1, 3), "level 'easy' is not known; use one of recall"),
+        (lambda: Exercise("a", "t", "recall", 1, area), "a function needs cases"),
+        (lambda: Exercises(make(), make()), "two exercises have the same name"),
+        (lambda: Question("q", (Option("a", "f", right=True),)), "give at least two"),
+        (lambda: Question("q", (Option("a", "f"), Option("b", "f"))), "0 of them right"),
+        (
+            lambda: Question("q", (Option("a", "", right=True), Option("b", "f"))),
+            "needs its feedback",
+        ),
+    ],
+)
+def test_a_badly_made_exercise_is_refused(wrong, message):
+    with pytest.raises(CourseError, match=message):
+        wrong()
+
+
+# -- quiz
+
+
+def test_quiz_score():
+    quiz = Quiz(*[Question("q", (Option("a", "f", right=True), Option("b", "f")))] * 3)
+    assert quiz.score([0, 1, None]) == 1
+    assert quiz.score([0, 0, 0]) == 3
+    with pytest.raises(CourseError, match="got 2 answers for 3 questions"):
+        quiz.score([0, 0])
+
+
+# -- verify finds what is wrong
+
+
+def test_verify_accepts_sound_exercises():
+    assert verify(make()) == []
+    assert verify(value(6, mistakes=(Mistake(5, "One too few."),))) == []
+    assert (
+        verify(make(Net, observe=observe, cases=(), mistakes=(Mistake(Net(kernel=1), "1x1."),)))
+        == []
+    )
+
+
+def test_verify_finds_a_solution_that_does_not_pass():
+    calls = []
+
+    def moody(height, width):
+        calls.append(1)
+        return len(calls)
+
+    assert any("solution does not pass" in p for p in verify(make(moody, mistakes=())))
+
+
+def test_verify_finds_a_mistake_that_is_none():
+    right = Mistake(lambda h, w: w * h, "Never shown.")
+    assert any("mistake 0 is answered passed" in p for p in verify(make(mistakes=(right,))))
+
+
+def test_verify_finds_two_mistakes_that_look_the_same():
+    twice = (Mistake(perimeter, "One."), Mistake(lambda a, b: 2 * a + 2 * b, "Two."))
+    assert any("mistake 1" in p and "'One.'" in p for p in verify(make(mistakes=twice)))
+
+
+def test_verify_finds_a_check_that_accepts_nonsense():
+    lenient = make(3, observe=lambda answer: {"fine": True}, cases=(), mistakes=())
+    assert any("a word is passed" in p for p in verify(lenient))
+
+
+def test_verify_finds_missing_words():
+    assert any("no hint" in p for p in verify(make(hints=())))
+    assert any("note" in p for p in verify(make(note="")))
+
+
+def test_cards_hold_no_addresses():
+    verdict = make().check(lambda a, b: object())
+    assert "0x" not in str(verdict) and "an object of type object" in verdict.message
+
+
+def test_the_frame_does_not_import_torch():
+    import subprocess
+
+    code = (
+        "import sys, cnnlab.course.exercises.exercise; "
+        "assert not {'torch', 'ipywidgets'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,301 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+import types
+
+import pytest
+
+from cnnlab.course import lesson as lesson_module
+from cnnlab.course.errors import CourseError
+from cnnlab.course.exercises.exercise import Exercise, Exercises
+from cnnlab.course.lesson import Progress, start
+from cnnlab.course.quiz import Option, Question, Quiz
+from tests.threads import overlap
+
+
+def ch77():
+    module = types.ModuleType("cnnlab.course.exercises.ch77")
+    module.exercises = Exercises(
+        Exercise("weights", "Weights", "compute", 2, 27, hints=("h",), note="n"),
+        Exercise("macs", "MACs", "compute", 2, 9, hints=("h",), note="n"),
+    )
+    module.quiz = Quiz(Question("q", (Option("a", "f", right=True), Option("b", "f"))))
+    return module
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cnnlab.course.exercises.ch77", ch77())
+    monkeypatch.setattr(lesson_module, "chapters", lambda: ["77"])
+    monkeypatch.setenv("CNNLAB_PROGRESS", str(tmp_path / "kept"))
+    monkeypatch.delenv("CNNLAB_SCALE", raising=False)
+    return tmp_path / "kept"
+
+
+def kept(folder):
+    return json.loads((folder / "progress.json").read_text())["chapters"]["77"]
+
+
+def test_start_shows_one_card_and_gives_the_chapter(folder, capsys):
+    lesson = start("77")
+    shown = capsys.readouterr().out
+    assert shown.startswith("Chapter 77: ready\nScale ")
+    assert lesson.exercises.weights.check(27).passed
+    assert len(lesson.quiz) == 1
+
+
+def test_start_seeds(folder):
+    import torch
+
+    start("77")
+    first = torch.rand(2)
+    start("77")
+    assert torch.equal(torch.rand(2), first)
+
+
+@pytest.mark.parametrize("chapter", ["99", "1", 77, None])
+def test_an_unknown_chapter_names_those_that_exist(folder, chapter):
+    with pytest.raises(CourseError, match="does not exist; chapters: 77"):
+        start(chapter)
+
+
+def test_chapters_are_found_by_their_files():
+    assert lesson_module.chapters() == sorted(lesson_module.chapters())
+    assert all(len(c) == 2 and c.isdigit() for c in lesson_module.chapters())
+
+
+def test_scale_follows_the_device_unless_set(folder, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert start("77").scale == "quick" and start("77").device == "cpu"
+    monkeypatch.setenv("CNNLAB_SCALE", "full")
+    full = start("77")
+    assert full.scale == "full" and full.pick(quick=1, full=2) == 2
+    monkeypatch.setenv("CNNLAB_SCALE", "quick")
+    assert start("77").pick(quick=1, full=2) == 1
+
+
+def test_a_gpu_runs_at_full_scale(folder, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Some GPU")
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: None)
+    lesson = start("77")
+    assert (lesson.scale, lesson.device) == ("full", "cuda") and "Some GPU" in str(lesson.card())
+
+
+def test_a_bad_scale_is_refused(folder, monkeypatch):
+    monkeypatch.setenv("CNNLAB_SCALE", "huge")
+    with pytest.raises(CourseError, match="CNNLAB_SCALE is 'huge', expected quick or full"):
+        start("77")
+
+
+# -- predictions
+
+
+@pytest.mark.parametrize(
+    "guess, measured, words",
+    [
+        (61, 61, "Exact."),
+        (60, 61, "Within 10%: 1.6% too low."),
+        (50, 61.1, "18% too low."),
+        (90, 61, "48% too high."),
+        (24, 240, "Too low by a factor of 10."),
+        (1000, 3, "Too high by a factor of 330."),
+        (0, 3, "Off by 3."),
+        (-2, -1.9, "Within 10%: 5.3% too high."),
+        ("Deeper", "deeper", "As predicted."),
+        ("deeper", "shallower", "It came out differently."),
+    ],
+)
+def test_a_prediction_is_compared_in_words(folder, guess, measured, words):
+    card = start("77").predict("p", guess, "How many?", unit="MB").reveal(measured)
+    assert str(card).endswith(words)
+    assert str(card).startswith("How many?\nYou predicted ")
+
+
+def test_percentages_differ_by_percentage_points(folder):
+    prediction = start("77").predict("p", 96, "How many?", unit="percent")
+    assert str(prediction.reveal(50)).endswith("\n46 percentage points too high.")
+
+
+def test_a_word_where_the_default_is_a_number_is_refused(folder):
+    with pytest.raises(
+        CourseError, match="got '50%', expected a number without quotes and unit, such as 20"
+    ):
+        start("77").predict("p", "50%", "How many?", default=20)
+
+
+def test_a_default_left_in_place_is_called_so(folder):
+    prediction = start("77").predict("p", 50, "How many?", unit="MB", default=50)
+    assert str(prediction) == "How many?\nThe default stands: 50 MB"
+    assert "The default was 50 MB; measured: 61.1 MB." in str(prediction.reveal(61.1))
+    assert start("77").predict("p", ..., "How many?", default=50).kept
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), [3], "", True, ...])
+def test_a_prediction_that_is_none_is_refused(folder, value):
+    with pytest.raises(CourseError, match="expected a number or a word"):
+        start("77").predict("p", value, "How many?")
+
+
+@pytest.mark.parametrize("measured", ["many", float("nan"), float("inf")])
+def test_a_measurement_must_be_comparable(folder, measured):
+    with pytest.raises(CourseError, match="both must be numbers or both words"):
+        start("77").predict("p", 5, "How many?").reveal(measured)
+
+
+def test_reveal_takes_a_tensor_of_one_number(folder):
+    import torch
+
+    card = start("77").predict("p", 5, "How many?").reveal(torch.tensor(5.0))
+    assert "Exact." in str(card) and kept(folder)["predictions"]["p"]["measured"] == 5.0
+
+
+# -- progress
+
+
+def test_everything_is_kept_across_sessions(folder):
+    lesson = start("77")
+    lesson.exercises.weights.check(3)
+    lesson.exercises.weights.check(27)
+    lesson.exercises.macs.check(...)
+    lesson.quiz.record(1, 1)
+    lesson.predict("p", 5, "How many?").reveal(7)
+    assert kept(folder) == {
+        "exercises": {"weights": {"tries": 2, "passed": True}},
+        "quiz": {"right": 1, "total": 1},
+        "predictions": {"p": {"question": "How many?", "guess": 5, "unit": "", "measured": 7}},
+    }
+    again = start("77")
+    assert "passed" in str(again.exercises)
+    row = str(again.progress()).splitlines()[-1].split("  ")
+    assert [cell.strip() for cell in row if cell.strip()] == ["77", "1 of 2", "1 of 1", "1"]
+
+
+def test_a_passed_exercise_stays_passed(folder):
+    lesson = start("77")
+    lesson.exercises.weights.check(27)
+    lesson.exercises.weights.check(3)
+    assert kept(folder)["exercises"]["weights"] == {"tries": 2, "passed": True}
+
+
+def test_two_notebooks_do_not_lose_each_others_results(folder):
+    one, other = start("77"), start("77")
+    one.exercises.weights.check(27)
+    other.exercises.macs.check(9)
+    assert set(kept(folder)["exercises"]) == {"weights", "macs"}
+
+
+def test_a_quiz_in_its_own_thread_loses_no_exercise(folder):
+    """JupyterLab sends what the quiz says to another thread than what the cells say."""
+    lesson, reading, go_on = start("77"), threading.Event(), threading.Event()
+    store, read = lesson._store, lesson._store._read
+
+    def slow_read():
+        kept = read()
+        if not reading.is_set():  # the quiz: it is first
+            reading.set()
+            go_on.wait(10)
+        return kept
+
+    store._read = slow_read
+    overlap(
+        lambda: lesson.quiz.record(1, 1), lambda: lesson.exercises.weights.check(27), reading, go_on
+    )
+    done = kept(folder)
+    assert done["quiz"] == {"right": 1, "total": 1} and done["exercises"]["weights"]["passed"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "",
+        "[]",
+        "null",
+        '{"chapters": 3}',
+        '{"chapters": {"77": 5}}',
+        '{"chapters": {"77": {"exercises": {"a": {}}}}}',
+        '{"chapters": {"77": {"exercises": 4}}}',
+        '{"chapters": {"77": {"quiz": {"right": 1}}}}',
+        '{"chapters": {"77": {"predictions": []}}}',
+    ],
+)
+def test_a_damaged_file_is_set_aside_and_said_so(folder, text, capsys):
+    folder.mkdir()
+    (folder / "progress.json").write_text(text)
+    lesson = start("77")
+    assert "was damaged: set aside as progress.json.damaged" in capsys.readouterr().out
+    assert (folder / "progress.json.damaged").read_text() == text
+    lesson.exercises.weights.check(27)
+    assert kept(folder)["exercises"]["weights"]["passed"]
+    assert "1 of 2" in str(lesson.progress())
+
+
+def test_a_binary_file_is_damaged_too(folder):
+    folder.mkdir()
+    (folder / "progress.json").write_bytes(b"\xff\xfe\x00")
+    start("77")
+    assert (folder / "progress.json.damaged").exists()
+
+
+def test_a_place_that_cannot_be_written_is_said_once(tmp_path, folder, monkeypatch, capsys):
+    blocked = tmp_path / "a file"
+    blocked.write_text("")
+    monkeypatch.setenv("CNNLAB_PROGRESS", str(blocked / "inside"))
+    lesson = start("77")
+    lesson.exercises.weights.check(27)
+    lesson.exercises.macs.check(9)
+    assert capsys.readouterr().out.count("Progress is not saved") == 1
+    assert "2 of 2" in str(lesson.progress()) and "memory only" in str(lesson.progress())
+
+
+def test_a_read_only_folder_is_said_once(folder, monkeypatch, capsys):
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(lesson_module.tempfile, "NamedTemporaryFile", refuse)
+    lesson = start("77")
+    lesson.exercises.weights.check(27)
+    lesson.exercises.macs.check(9)
+    shown = capsys.readouterr().out
+    assert shown.count("Progress is not saved") == 1 and "Permission denied" in shown
+
+
+def test_a_write_that_fails_leaves_the_old_file_whole(folder, monkeypatch):
+    lesson = start("77")
+    lesson.exercises.weights.check(27)
+    before = (folder / "progress.json").read_text()
+
+    def fail(*paths):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    lesson.exercises.macs.check(9)
+    assert (folder / "progress.json").read_text() == before
+    assert os.listdir(folder) == ["progress.json"]
+
+
+def test_a_new_store_is_empty(tmp_path):
+    assert Progress(tmp_path).solved("77") == []
+
+
+def test_waiting_threads_sleep_unless_told_otherwise(folder, monkeypatch):
+    """Set before torch is imported: afterwards OpenMP does not look any more."""
+    code = (
+        "import sys; from cnnlab.course.lesson import start; assert 'torch' not in sys.modules; "
+        "start('00'); import os; print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if given:
+            monkeypatch.setenv("OMP_WAIT_POLICY", given)
+        done = subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
+        )
+        assert done.stdout.split()[-1] == expected

@@ -1,0 +1,155 @@
+"""What is read off a trace: totals, folding, rectangles, memory, and how it looks."""
+
+import pytest
+import torch
+from torch import nn
+
+from cnnlab.models import build
+from cnnlab.trace.run import trace
+from cnnlab.trace.table import compare
+
+
+@pytest.fixture(scope="module")
+def lenet():
+    return trace(build("lenet5"), (1, 28, 28))
+
+
+def small():
+    """Two convolutions by hand: 1 -> 2 -> 4 channels on 8x8, the second with stride 2."""
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1),
+        nn.Sequential(nn.ReLU(), nn.Conv2d(2, 4, 3, stride=2, bias=False)),
+    )
+
+
+def test_totals_are_the_sums_by_hand():
+    table = trace(small(), (1, 8, 8))
+    assert table.params == (18 + 2) + 72
+    assert table.macs == 18 * 64 + 72 * 9
+    assert table.activations == 128 + 128 + 36
+    assert table.input_shape == (1, 8, 8)
+
+
+def test_folding_adds_up_and_keeps_the_order(lenet):
+    folded = lenet.fold()
+    paths = [row.path for row in folded]
+    assert len(paths) == len(set(paths)) < len(lenet)
+    for total in ("params", "macs", "activations", "other_ops", "kept_bytes", "peak_live_bytes"):
+        assert getattr(folded, total) == getattr(lenet, total)
+    shallow = trace(small(), (1, 8, 8)).fold(depth=1)
+    assert [row.path for row in shallow] == ["0", "1"]
+    assert shallow[1].op == "relu, conv2d"
+    assert shallow[1].out_shape == (4, 3, 3)
+    assert sum(row.kept_bytes for row in shallow) == shallow.kept_bytes
+
+
+def test_a_module_is_found_by_its_path():
+    table = trace(small(), (1, 8, 8))
+    assert table["1"].params == table["1.1"].params == 72
+    assert table["1"].macs == 72 * 9
+    with pytest.raises(KeyError, match="did you mean '1.1'"):
+        table["1.11"]
+    with pytest.raises(KeyError, match="known: 0, 1.0, 1.1"):
+        table["features"]
+
+
+def test_kept_bytes_by_hand():
+    """The input for conv 0, ReLU's output (conv 0 keeps nothing else): 64 + 128 floats."""
+    table = trace(small(), (1, 8, 8))
+    assert table.kept_bytes == 4 * (64 + 128)
+    assert table.kept_by_dtype == {"float32": 4 * (64 + 128)}
+    pooled = trace(nn.Sequential(small(), nn.MaxPool2d(3)), (1, 8, 8))
+    assert pooled.kept_by_dtype == {"float32": 4 * (64 + 128 + 36), "int64": 8 * 4}
+
+
+def test_live_bytes_follow_the_last_use():
+    """A shortcut keeps its tensor alive across the branch."""
+
+    class Skip(nn.Module):
+        def forward(self, x):
+            y = x + 1
+            return torch.relu(y * 2) + y
+
+    table = trace(Skip(), (1, 4, 4))
+    assert [row.op for row in table] == ["add", "mul", "relu", "add"]
+    # input + y; y + product; y + product + relu; relu + y + sum
+    assert [row.live_bytes // 64 for row in table] == [2, 2, 3, 3]
+
+
+def test_vgg16_keeps_73_megabytes_per_image():
+    """Floats and the indices of max pooling, apart: no standard count gives 24 M values."""
+    with torch.device("meta"):
+        model = build("vgg16")
+    table = trace(model, (3, 224, 224))
+    kept = {kind: round(count / 1e6, 1) for kind, count in table.kept_by_dtype.items()}
+    assert kept == {"float32": 61.1, "int64": 12.2}
+
+
+def test_training_memory_adds_up(lenet):
+    memory = lenet.training_memory(batch=32, optimizer="adam")
+    assert memory.weights == memory.gradients == 61_706 * 4
+    assert memory.optimizer == 2 * memory.weights
+    assert memory.activations == 32 * lenet.kept_bytes
+    assert memory.total == 4 * memory.weights + memory.activations
+    assert lenet.training_memory(optimizer="sgd").optimizer == 0
+    assert str(memory).splitlines()[-1].startswith("total")
+    with pytest.raises(ValueError, match="optimizer 'lion' is unknown; expected one of"):
+        lenet.training_memory(optimizer="lion")
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
+        lenet.training_memory(batch=0)
+
+
+def test_frozen_weights_need_no_gradients():
+    model = small()
+    model.requires_grad_(False)
+    memory = trace(model, (1, 8, 8)).training_memory(8)
+    assert memory.gradients == memory.optimizer == memory.activations == 0 < memory.weights
+
+
+def test_box_is_cut_at_the_image():
+    table = trace(small(), (1, 8, 8))
+    assert table.box("0", 0, 4) == ((0, 1), (3, 5))
+    assert table.box("1", 0, 2) == ((0, 3), (3, 7))
+    with pytest.raises(ValueError, match=r"unit \(1.5, 2\) does not exist"):
+        trace(small(), (1, 8, 8)).box("1", 1.5, 2)
+    with pytest.raises(ValueError, match=r"unit \(3, 0\) does not exist: 1 has a map of 3 x 3"):
+        table.box("1", 3, 0)
+
+
+def test_share_of_the_image_seen(lenet):
+    assert trace(small(), (1, 8, 8))["0"].share_seen == 9 / 64
+    assert lenet[-1].share_seen == 1
+
+
+def test_text_and_html_show_every_row_and_the_totals(lenet):
+    for shown in (str(lenet), lenet._repr_mimebundle_()["text/html"]):
+        assert "61,706" in shown and "416,520" in shown
+        assert shown.count("conv2d") == 2 and shown.count("linear") == 3
+    lines = str(lenet).splitlines()
+    assert len({line.index("conv2d") for line in lines if "conv2d" in line}) == 1
+    html = trace(nn.Sequential(nn.Identity(), nn.ReLU()), (2,))._repr_mimebundle_()["text/html"]
+    assert "<td" in html and "<script" not in html
+
+
+def test_unused_parameters_are_reported():
+    model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False))
+    model.spare = nn.Parameter(torch.zeros(7))
+    model.forward = model[0].forward
+    table = trace(model, (1, 2, 2))
+    assert table.unused == {"spare": 7} and table.params == 1
+    assert "unused parameters   7" in str(table)
+
+
+def test_comparison_side_by_side(lenet):
+    shown = compare(lenet=lenet, small=trace(small(), (1, 8, 8)))
+    lines = str(shown).splitlines()
+    assert lines[0].split() == ["lenet", "small"]
+    assert any(line.split() == ["parameters", "61,706", "92"] for line in lines)
+    assert "61,706" in shown._repr_mimebundle_()["text/html"]
+
+
+def test_pandas_has_a_line_per_operation(lenet):
+    frame = lenet.to_pandas()
+    assert len(frame) == len(lenet)
+    assert frame.params.sum() == 61_706
+    assert list(frame.path) == [row.path for row in lenet]
