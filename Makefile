@@ -37,11 +37,11 @@ test: environment
 	@$(IN) -m pytest -p tests.suite $(NBVAL) --numprocesses=$(WORKERS) --dist=loadscope $(ONLY)
 
 check: environment
-	@$(IN) -m tests.notebook_tools check $(NB)
+	@$(IN) -m tests.tools.notebooks check $(NB)
 	@$(IN) -m pytest --quiet tests/test_house.py tests/test_project.py
 
 refresh: environment
-	@$(IN) -m tests.notebook_tools refresh $(NB)
+	@$(IN) -m tests.tools.notebooks refresh $(NB)
 
 clean:
 	rm -rf .venv .venv.lock build cnnlab.egg-info .pytest_cache .hypothesis

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab import bench
 from cnnlab.__main__ import main
 from cnnlab.models import image_shape
+from tests.bench import bench
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -150,7 +150,7 @@ def test_the_digits_reach_their_accuracy_floor_in_a_minute(capsys, record_proper
 
 
 def test_an_interrupted_run_goes_on_to_the_numbers_of_a_whole_one(capsys, monkeypatch):
-    from cnnlab.data.sets import batches
+    from cnnlab.data import batches
 
     argv = [*LENET, "--epochs", "2"]
     assert run(capsys, *argv, "--out", "whole")[0] == 0
@@ -192,7 +192,7 @@ def test_a_damaged_checkpoint_is_one_sentence(capsys):
 
 
 def test_a_full_disk_still_prints_the_history(capsys, monkeypatch):
-    from cnnlab.training.loop import checkpoint
+    from cnnlab.training import checkpoint
 
     def sync(handle):
         calls.append(handle)

@@ -36,7 +36,7 @@ from cnnlab.data.batches import Batches
 from cnnlab.data.sets import Images
 from cnnlab.models import build
 from cnnlab.trace.run import trace
-from cnnlab.training.loop import loop as training
+from cnnlab.training import loop as training
 
 LR = 0.001  # low: labels are random and runs long
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from cnnlab.course.exercises import ch00, ch00_quiz
-from cnnlab.course.explorers import lenet as explorer
+from cnnlab.course.explorers import ch00_lenet as explorer
 from cnnlab.course.look import BAD, GOOD
 from cnnlab.data.sets import Images, load
 from cnnlab.models import build

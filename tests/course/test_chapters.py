@@ -8,16 +8,15 @@ import re
 
 import pytest
 
-from cnnlab.course.exercises.exercise import 
-from tests.tools.verify import verify
 from cnnlab.course.lesson import chapters
 from tests.course.chapter import printed, stored_cells
+from tests.tools.verify import verify
 
 TESTS = {
-    chapter: importlib.import_module(f"tests.test_chapter_{chapter}") for chapter in chapters()
+    chapter: importlib.import_module(f"tests.course.test_ch{chapter}") for chapter in chapters()
 }
 EXERCISES = {
-    chapter: importlib.import_module(f"cnnlab.course.exercises.chapter_{chapter}")
+    chapter: importlib.import_module(f"cnnlab.course.exercises.ch{chapter}")
     for chapter in chapters()
 }
 
@@ -82,7 +81,7 @@ def test_links_lead_to_headings(chapter):
 
 @pytest.mark.parametrize("chapter", EXERCISES)
 def test_quiz_has_five_questions_with_one_right_option(chapter):
-    questions = EXERCISES[chapter].quiz.questions
+    questions = importlib.import_module(f"cnnlab.course.exercises.ch{chapter}_quiz").quiz.questions
     assert len(questions) == 5
     places = [[option.right for option in question.options].index(True) for question in questions]
     assert all(sum(option.right for option in question.options) == 1 for question in questions)

@@ -3,10 +3,9 @@ import threading
 
 import pytest
 
-from cnnlab.course.exercises.exercise import 
-from cnnlab.course.quiz import Option, Question, Quiz
 from cnnlab.course.explorers.explorer import Choice, Explorer, Picture, Slider, Toggle
 from cnnlab.course.pictures import svg as drawings
+from cnnlab.course.quiz import Option, Question, Quiz
 from cnnlab.course.quiz_widget import quiz_view
 from tests.threads import overlap
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cnnlab.data import batches as module
 from cnnlab.data.augment import Augment, AugmentError
 from cnnlab.data.batches import Batches, train_val
 from cnnlab.data.sets import Images, load
-from cnnlab.data.sets import batches as module
 
 ALL = Augment(crop=2, flip=True, cutout=3, jitter=0.4)
 

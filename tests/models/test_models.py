@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from cnnlab._torchvision import import_torchvision
-from cnnlab.models import MODELS, TORCHVISION_OPTIONS, build
+from cnnlab.models import MODELS, build
+from cnnlab.models.pretrained import TORCHVISION_OPTIONS
 
 import_torchvision()
 from torchvision import models as published  # noqa: E402

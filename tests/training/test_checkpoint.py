@@ -20,9 +20,10 @@ from torch import nn
 
 from cnnlab.data.batches import Batches
 from cnnlab.data.sets import Images
+from cnnlab.training import checkpoint
 from cnnlab.training.checkpoint import CheckpointError, read, write
 from cnnlab.training.history import Average
-from cnnlab.training.loop import TrainingError, checkpoint, fit
+from cnnlab.training.loop import TrainingError, fit
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = {"weights": torch.arange(1000.0), "row": {"epoch": 1, "loss": 0.1, "none": None}}

@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from cnnlab.training import curves as bar
 from cnnlab.training.curves import Bar, curve, progress
-from cnnlab.training.loop import curves as bar
 
 
 def points(svg):

@@ -16,8 +16,9 @@ from torch import nn
 
 from cnnlab.data.batches import Batches
 from cnnlab.data.sets import Images
+from cnnlab.training import distributed
 from cnnlab.training.distributed import SyncBatchNorm, World, together, world
-from cnnlab.training.loop import TrainingError, distributed, evaluate, fit
+from cnnlab.training.loop import TrainingError, evaluate, fit
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,9 +14,9 @@ from cnnlab.data.batches import Batches, evaluation, train_val
 from cnnlab.data.sets import Images, load, two_marks
 from cnnlab.models import build
 from cnnlab.trace.run import trace
+from cnnlab.training import curves as bar
+from cnnlab.training import loop as training
 from cnnlab.training.loop import History, TrainingError, evaluate, fit, learning_rate
-from cnnlab.training.loop import curves as bar
-from cnnlab.training.loop import loop as training
 
 
 def net(classes=10, channels=1, dropout=0.0, seed=0):
