@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
         "run": "TraceError trace",
-        "table": "Layer LayerTable compare",
+        "show": "compare",
+        "table": "Layer LayerTable",
     },
 )

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
-from html import escape
 from math import prod
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from torch import nn
 
 from cnnlab import probes
 from cnnlab.arithmetic import Window, bytes_text, count_text
+from cnnlab.trace import show
 from cnnlab.trace.sight import Sight
 
 if TYPE_CHECKING:
@@ -63,13 +63,6 @@ class Layer:
     at: tuple[int | None, ...] = field(repr=False)
     memory: Memory = field(repr=False, compare=False)
     covers: tuple[int, ...] = field(repr=False)  # rows folded into this one
-
-    @classmethod
-    def made(cls, fields: dict[str, object]) -> Layer:
-        """Like the constructor, which takes longer over a frozen class of many fields."""
-        layer = object.__new__(cls)
-        object.__setattr__(layer, "__dict__", fields)
-        return layer
 
     @property
     def in_shape(self) -> tuple[int, ...]:
@@ -170,6 +163,25 @@ class Memory:
             total += step
             live.append(total)
         return live
+
+
+class Checked(NamedTuple):
+    """One unit: the rectangle the table gives, and the one its gradient proves."""
+
+    path: str
+    unit: tuple[int, ...]
+    box: Box
+    proved: Box
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the two rectangles are equal."""
+        return self.box == self.proved
+
+    def __str__(self) -> str:
+        verdict = "equal" if self.agrees else f"the gradient says {_rectangle(self.proved)}"
+        unit = ", ".join(map(str, self.unit))
+        return f"{self.path:<24} unit ({unit}): {_rectangle(self.box)}: {verdict}"
 
 
 @dataclass(frozen=True)
@@ -312,7 +324,7 @@ class LayerTable(Sequence[Layer]):
 
     def check(
         self, layers: Iterable[str] | None = None, unit: tuple[int, int] | None = None
-    ) -> Check:
+    ) -> list[Checked]:
         """Prove the receptive fields: gradient of a unit against the table's rectangle.
 
         layers: module paths that return feature maps; by default the last of each resolution
@@ -331,7 +343,7 @@ class LayerTable(Sequence[Layer]):
             middle = unit or tuple(sight.units // 2 for sight in last.sights)
             proved = probes.support(self.model, self.input_shape, middle, path=path)
             found.append(Checked(path, middle, last._box(middle), proved))
-        return Check(tuple(found))
+        return found
 
     def training_memory(self, batch: int = 1, optimizer: str = "momentum") -> TrainingMemory:
         """Estimated memory of one training step; optimizer "sgd", "momentum" or "adam"."""
@@ -357,7 +369,7 @@ class LayerTable(Sequence[Layer]):
         """The totals as text, in the order they are shown."""
         last = next((row for row in reversed(self.rows) if row.windows), None)
         totals = {
-            "input": _shape(self.input_shape),
+            "input": show.shape_text(self.input_shape),
             "parameters": count_text(self.params),
             "MACs": count_text(self.macs) + (" + unknown" if self.unknown else ""),
             "activations": count_text(self.activations),
@@ -367,101 +379,23 @@ class LayerTable(Sequence[Layer]):
         if self.unused:
             totals["unused parameters"] = count_text(sum(self.unused.values()))
         if last is not None:
-            totals["receptive field"] = _field(last)
+            totals["receptive field"] = show.field_text(last)
         return totals
 
     def __str__(self) -> str:
-        return _text(self.rows, self.totals(), self._notes())
+        return show.text(self.rows, self.totals(), self._notes())
 
     def __repr__(self) -> str:
         name = type(self.model).__name__
         return f"<LayerTable of {name}: {len(self)} operations, {count_text(self.params)} params>"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": self._html()}
+        html = show.html(self.rows, self.totals(), self._notes())
+        return {"text/plain": str(self), "text/html": html}
 
     def _notes(self) -> list[str]:
         notes = [f"{row.path or row.module}: {row.note}" for row in self.rows if row.note]
         return ([self.note] if self.note else []) + list(dict.fromkeys(notes))
-
-    def _html(self) -> str:
-        return _html(self.rows, self.totals(), self._notes())
-
-
-@dataclass(frozen=True)
-class Checked:
-    """One unit: the rectangle the table gives, and the one its gradient proves."""
-
-    path: str
-    unit: tuple[int, ...]
-    box: Box
-    proved: Box
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the two rectangles are equal."""
-        return self.box == self.proved
-
-
-@dataclass(frozen=True)
-class Check:
-    """The outcome of `LayerTable.check`."""
-
-    units: tuple[Checked, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether table and gradient agree at every unit."""
-        return all(unit.agrees for unit in self.units)
-
-    def __str__(self) -> str:
-        lines = []
-        for one in self.units:
-            verdict = "equal" if one.agrees else f"the gradient says {_rectangle(one.proved)}"
-            unit = ", ".join(map(str, one.unit))
-            lines.append(f"{one.path:<24} unit ({unit}): {_rectangle(one.box)}: {verdict}")
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Totals of several tables side by side."""
-
-    names: tuple[str, ...]
-    tables: tuple[LayerTable, ...]
-
-    def _cells(self) -> list[list[str]]:
-        totals = [table.totals() for table in self.tables]
-        keys = list(dict.fromkeys(key for total in totals for key in total))
-        return [["", *self.names]] + [[key, *(t.get(key, "") for t in totals)] for key in keys]
-
-    def __str__(self) -> str:
-        return _align(self._cells(), left=1)
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": _html_table(self._cells(), left=1)}
-
-
-def compare(**tables: LayerTable) -> Comparison:
-    """Tables side by side: `compare(vgg16=trace(...), resnet50=trace(...))`."""
-    return Comparison(tuple(tables), tuple(tables.values()))
-
-
-# --------------------------------------------------------------------------------- appearance
-
-COLUMNS: dict[str, Callable[[Layer], str]] = {
-    "layer": lambda row: row.path or row.module,
-    "operation": lambda row: row.op,
-    "output": lambda row: _shape(row.out_shape),
-    "parameters": lambda row: count_text(row.params) if row.params else "",
-    "MACs": lambda row: "?" if row.macs is None else count_text(row.macs) if row.macs else "",
-    "activations": lambda row: count_text(row.activations) if row.activations else "",
-    "kept": lambda row: bytes_text(row.kept_bytes) if row.kept_bytes else "",
-    "receptive field": lambda row: _field(row),
-    "jump": lambda row: _pair(row.jump) if row.jump and _positions(row) > 1 else "",
-}
 
 
 def _merge(rows: Sequence[Layer], path: str, module: str) -> Layer:
@@ -491,78 +425,5 @@ def _image_size(sight: Sight) -> int:
     return sight.units
 
 
-def _positions(row: Layer) -> int:
-    return prod(n for n, dim in zip((s.units for s in row.sights), row.at) if dim is not None)
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
-
-
-def _pair(values: Sequence) -> str:
-    return str(values[0]) if len(set(values)) == 1 else " x ".join(map(str, values))
-
-
-def _field(row: Layer) -> str:
-    if row.sights == ():
-        return ""
-    if row.receptive_field is None:
-        return "?"
-    return _pair(row.receptive_field) + (" + context" if row.context else "")
-
-
 def _rectangle(box: Box) -> str:
     return " x ".join(f"{first}..{last}" for first, last in box)
-
-
-def _text(rows: Sequence[Layer], totals: dict[str, str], notes: Sequence[str]) -> str:
-    cells = [list(COLUMNS)] + [[show(row) for show in COLUMNS.values()] for row in rows]
-    lines = [_align(cells, left=3), ""]
-    lines += [f"{name:<20}{value}" for name, value in totals.items()]
-    return "\n".join(lines + [f"note: {note}" for note in notes])
-
-
-def _align(cells: Sequence[Sequence[str]], left: int) -> str:
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = []
-    for line in cells:
-        aligned = [
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths))
-        ]
-        lines.append("  ".join(aligned).rstrip())
-    return "\n".join(lines)
-
-
-def _html(rows: Sequence[Layer], totals: dict[str, str], notes: Sequence[str]) -> str:
-    cells = [list(COLUMNS)] + [[show(row) for show in COLUMNS.values()] for row in rows]
-    summary = "".join(
-        f'<span style="white-space:nowrap;margin-right:1.6em">'
-        f'<span style="opacity:.7">{escape(name)}</span> <b>{escape(value)}</b></span> '
-        for name, value in totals.items()
-    )
-    remarks = "".join(f'<div style="opacity:.8">note: {escape(note)}</div>' for note in notes)
-    return (
-        f'<div style="max-height:34em;overflow:auto">{_html_table(cells, left=3)}</div>'
-        f'<div style="margin:.5em 0;line-height:1.7">{summary}</div>{remarks}'
-    )
-
-
-def _html_table(cells: Sequence[Sequence[str]], left: int) -> str:
-    def line(values: Sequence[str], tag: str) -> str:
-        styles = ["text-align:left" if i < left else "text-align:right" for i in range(len(values))]
-        return (
-            "<tr>"
-            + "".join(
-                f'<{tag} style="{style};padding:.15em .7em;white-space:nowrap">{escape(value)}</{tag}>'
-                for style, value in zip(styles, values)
-            )
-            + "</tr>"
-        )
-
-    head = line(cells[0], "th")
-    body = "".join(line(values, "td") for values in cells[1:])
-    return (
-        '<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">'
-        f"<thead>{head}</thead><tbody>{body}</tbody></table>"
-    )

@@ -6,7 +6,7 @@ from torch import nn
 
 from cnnlab.models import build
 from cnnlab.trace.run import trace
-from cnnlab.trace.table import compare
+from cnnlab.trace.show import compare
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,72 @@
+"""One operation under way: what its rule reads, and what the rule fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from cnnlab.trace.sight import Sight
+
+
+class Seen:
+    """What is known of a tensor: attached to it while the trace runs."""
+
+    __slots__ = ("sights", "at", "row", "storage", "base")
+
+    def __init__(self, sights, at, row, storage):
+        self.sights: tuple[Sight, ...] | None = sights  # one per image axis; None if unknown
+        self.at: tuple[int | None, ...] = at  # the dimension that holds each image axis
+        self.row: int = row  # where it was made; -1 for the input
+        self.storage: int = storage  # a number shared by tensors that share memory
+        self.base: Seen | None = None  # the tensor that it is a view of
+
+
+_CONSTANT = Seen((), (), -1, -1)  # a parameter, or made of parameters: sees nothing of the image
+
+
+def seen_of(tensor: Tensor) -> Seen:
+    """What is known of `tensor`."""
+    return getattr(tensor, "_seen", _CONSTANT)
+
+
+class Call:
+    """One operation under way: what a rule reads, and what it fills in.
+
+    Read:  `name`, `args` (named as in PyTorch's schema), `data` (the tensors among them that
+           come from the input), `out` (the output, or the first of several)
+    Fill:  `macs` (None if unknown), `other_ops`, `context` (it also depends on the rest of the
+           image), `note`, and through `follow`, `each` or `lose` what the output sees
+    """
+
+    def __init__(self, name: str, args: dict[str, Any], data: list[Tensor], out: Tensor):
+        self.name, self.args, self.data, self.out = name, args, data, out
+        self.seen = [seen_of(x) for x in data]
+        self.sights, self.at = self.seen[0].sights, self.seen[0].at
+        self.macs: int | None = 0
+        self.other_ops = 0
+        self.context = False
+        self.note = ""
+
+    def follow(self, sights: Sequence[Sight], at: Sequence[int | None]) -> None:
+        """The output sees `sights`, and holds the image's axes at dimensions `at`."""
+        self.sights, self.at = tuple(sights), tuple(at)
+
+    def each(self, step: Callable[[Sight, int], tuple[Sight, int | None]]) -> None:
+        """Replace (sight, dimension) of every image axis that the first input still holds."""
+        if self.sights:
+            pairs = zip(self.sights, self.at)
+            self.follow(*zip(*[(s, None) if dim is None else step(s, dim) for s, dim in pairs]))
+
+    def lose(self, why: str) -> None:
+        """The receptive field is not followed any further."""
+        self.sights, self.at, self.note = None, (), why
+
+
+Rule = Callable[[Call], None]
+
+
+def nth(value: int | Sequence[int], i: int) -> int:
+    """PyTorch passes (3, 3), [3] or 3 for the same thing."""
+    return value if isinstance(value, int) else value[i if len(value) > 1 else 0]

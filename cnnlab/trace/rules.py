@@ -1,0 +1,290 @@
+"""A rule per family of operations: its MACs, its other operations, what its outputs see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import Tensor
+
+from cnnlab.trace import moves
+from cnnlab.trace.call import Call, Rule, nth, seen_of
+from cnnlab.trace.sight import Resize, Sight, Slide, Spread
+
+
+def pointwise(call: Call) -> None:
+    """Each output value from the values at its own position; smaller inputs are broadcast."""
+    call.other_ops = call.out.numel()
+    if len(call.data) > 1:
+        _meet(call)
+
+
+def _meet(call: Call, join_dim: int | None = None) -> None:
+    """Branches meet. A branch of size 1 along an axis brings context from all of it."""
+    seen, out = call.seen, call.out.shape
+    if any(s.sights is None for s in seen):
+        return call.lose("one of its inputs has an unknown receptive field")
+    at, joined = [], []  # per axis: where the output holds it, and what is seen along it
+    for axis in range(max(len(s.sights) for s in seen)):
+        full, small, dims = [], [], set()
+        for s, x in zip(seen, call.data):
+            if axis >= len(s.sights):
+                continue
+            dim, shift = s.at[axis], len(out) - x.dim()
+            if dim is None or (x.shape[dim] == 1 and out[dim + shift] > 1):
+                small.append(s.sights[axis])
+            else:
+                full.append(s.sights[axis])
+                dims.add(dim + shift)
+        if len(dims) > 1 or dims == {join_dim}:
+            return call.lose("its inputs are laid side by side along the image")
+        call.context |= bool(full and small)
+        joined.append(Sight.join(full or small))
+        at.append(dims.pop() if dims else None)
+    call.follow(joined, at)
+
+
+def _cat(call: Call) -> None:
+    _meet(call, join_dim=call.args["dim"] % call.out.dim())
+
+
+def _conv(call: Call) -> None:
+    a, weight = call.args, call.args["weight"]
+    call.macs = call.out.numel() * (weight.numel() // weight.shape[0])
+    call.other_ops = call.out.numel() if a["bias"] is not None else 0
+
+    def taps(i: int) -> Slide:
+        kernel, dilation = weight.shape[2 + i], nth(a["dilation"], i)
+        padding = a["padding"]
+        if isinstance(padding, str):  # "same" puts the odd pixel on the right
+            padding = dilation * (kernel - 1) // 2 if padding == "same" else 0
+        return Slide(kernel, nth(a["stride"], i), nth(padding, i), dilation)
+
+    _slide(call, [taps(i) for i in range(weight.dim() - 2)])
+
+
+def _conv_transpose(call: Call) -> None:
+    a, x, weight = call.args, call.args["input"], call.args["weight"]
+    call.macs = x.numel() * (weight.numel() // weight.shape[0])
+    call.other_ops = call.out.numel() if a["bias"] is not None else 0
+    offset = x.dim() - (weight.dim() - 2)
+
+    def step(sight: Sight, dim: int):
+        if dim < offset:
+            return sight.whole(), None
+        i = dim - offset
+        taps = Spread(
+            weight.shape[2 + i],
+            nth(a["stride"], i),
+            nth(a["padding"], i),
+            nth(a["dilation"], i),
+        )
+        return sight.spread(taps, call.out.shape[dim]), dim
+
+    call.each(step)
+
+
+def _pool(call: Call) -> None:
+    a = call.args
+    kernel, stride = a["kernel_size"], a.get("stride") or a["kernel_size"]
+    axes = int(call.name.removesuffix("_with_indices")[-2])
+    kernels = [nth(kernel, i) for i in range(axes)]
+    call.other_ops = call.out.numel() * prod(kernels)
+
+    def taps(i: int) -> Slide:
+        dilation = nth(a.get("dilation") or 1, i)
+        return Slide(kernels[i], nth(stride, i), nth(a["padding"], i), dilation)
+
+    _slide(call, [taps(i) for i in range(axes)])
+
+
+def _slide(call: Call, taps: Sequence[Slide]) -> None:
+    """A kernel over the last dimensions; an image axis among the channels is used up."""
+    offset = call.out.dim() - len(taps)
+
+    def step(sight: Sight, dim: int):
+        if dim < offset:
+            return sight.whole(), None
+        return sight.slide(taps[dim - offset], call.out.shape[dim]), dim
+
+    call.each(step)
+
+
+def _resize(call: Call) -> None:
+    """Adaptive pooling and upsampling."""
+    mode = "adaptive" if call.name.startswith("adaptive") else "linear"
+    mode = "nearest" if "nearest" in call.name else mode
+    call.other_ops = max(call.out.numel(), call.data[0].numel())
+    corners, factors = bool(call.args.get("align_corners")), _scale_factors(call)
+    if "bicubic" in call.name or "exact" in call.name:
+        return call.lose(f"no rule for the receptive field of {call.name}")
+
+    def step(sight: Sight, dim: int):
+        size, out = call.data[0].shape[dim], call.out.shape[dim]
+        if size == out or (dim < 2 and call.data[0].dim() > 3):
+            return sight, dim
+        factor = factors[dim - 2] if factors and not corners else None
+        return sight.resize(Resize(size, out, mode, corners, factor)), dim
+
+    call.each(step)
+
+
+def _scale_factors(call: Call) -> Sequence[float | None] | None:
+    """Per image axis, where `F.interpolate` was given factors: PyTorch then scales by them."""
+    axes = call.data[0].dim() - 2
+    names = ("scales",) if axes == 1 else ("scales_d", "scales_h", "scales_w")[-axes:]
+    return call.args.get("scale_factors") or [call.args.get(name) for name in names]
+
+
+def _linear(call: Call) -> None:
+    """Works on the last dimension, at every position of the others."""
+    call.macs = call.out.numel() * call.args["weight"].shape[1]
+    call.other_ops = call.out.numel() if call.args.get("bias") is not None else 0
+    last = call.data[0].dim() - 1
+    call.each(lambda sight, dim: (sight.whole(), None) if dim == last else (sight, dim))
+
+
+def _matmul(call: Call) -> None:
+    left, right = (x for x in call.args.values() if isinstance(x, Tensor) and x.dim() > 0)
+    call.macs = call.out.numel() * left.shape[-1]
+    _mix(call)
+
+
+def _addmm(call: Call) -> None:
+    call.macs = call.out.numel() * call.args["mat1" if "mat1" in call.args else "batch1"].shape[-1]
+    call.other_ops = call.out.numel()
+    _mix(call)
+
+
+def _einsum(call: Call) -> None:
+    operands, terms = call.args["tensors"], call.args["equation"].split("->")[0].split(",")
+    sizes = {}
+    for term, operand in zip(terms, operands):
+        sizes |= dict(zip(term.replace(" ", ""), operand.shape))
+    call.macs = prod(sizes.values()) if len(operands) == 2 and "." not in terms[0] else None
+    _mix(call)
+
+
+def _attention(call: Call) -> None:
+    query, key, value = (call.args[name] for name in ("query", "key", "value"))
+    scores = query.numel() // query.shape[-1] * key.shape[-2]
+    call.macs = scores * (query.shape[-1] + value.shape[-1])
+    call.other_ops = scores
+    _mix(call)
+
+
+def _mix(call: Call) -> None:
+    """Products of positions with positions: what each output sees depends on how they are laid."""
+    held = any(dim is not None for x in call.data for dim in seen_of(x).at)
+    if held or any(seen_of(x).sights is None for x in call.data):
+        call.lose(f"{call.name} mixes positions: the receptive field is not followed through it")
+    else:
+        _meet(call)
+
+
+def _reduce(call: Call) -> None:
+    """sum, mean, max ... over some dimensions: axes among them are seen as a whole."""
+    x, dims = call.data[0], call.args.get("dim")
+    dims = range(x.dim()) if dims is None or dims == [] else dims
+    gone = {d % x.dim() for d in ([dims] if isinstance(dims, int) else dims)}
+    keep = bool(call.args.get("keepdim"))
+    call.other_ops = x.numel()
+
+    def step(sight: Sight, dim: int):
+        if dim in gone:
+            return sight.whole(), dim if keep else None
+        return sight, dim if keep else dim - sum(d < dim for d in gone)
+
+    call.each(step)
+
+
+def _along(call: Call) -> None:
+    """softmax, cumsum ... along one dimension: an image axis there brings context."""
+    dim = call.args["dim"] % call.data[0].dim()
+    call.other_ops = 3 * call.out.numel()
+    call.context = dim in call.at
+
+
+def _batch_norm_rule(call: Call) -> None:
+    call.other_ops = 2 * call.out.numel()
+
+
+def _spatial_norm(call: Call) -> None:
+    """Group, instance and layer normalization: statistics over space bring context."""
+    call.other_ops = 2 * call.out.numel()
+    first = 1
+    if call.name == "layer_norm":
+        first = call.out.dim() - len(call.args["normalized_shape"])
+    call.context = any(dim is not None and dim >= first for dim in call.at)
+
+
+def _embedding(call: Call) -> None:
+    """A look-up: no arithmetic."""
+
+
+def unknown(call: Call) -> None:
+    call.macs = None
+    call.lose(
+        f"no rule for {call.name}: its MACs and receptive field are unknown; "
+        f"add one with trace(..., rules={{{call.name!r}: rule}})"
+    )
+
+
+# Pointwise operations that PyTorch does not tag as such.
+POINTWISE = frozenset(
+    "dropout feature_dropout alpha_dropout relu6 hardtanh hardswish hardsigmoid selu silu mish "
+    "contiguous clone detach alias to _to_copy type_as prelu leaky_relu rrelu celu copy lift_fresh "
+    "bernoulli zero fill masked_fill where clamp pow square float half native_dropout softplus "
+    "requires_grad to_dense log_sigmoid resolve_conj resolve_neg".split()
+)
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), _conv),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _conv_transpose),
+    **dict.fromkeys(
+        [f"{kind}_pool{n}d" for kind in ("max", "avg") for n in (1, 2, 3)]
+        + [f"max_pool{n}d_with_indices" for n in (2, 3)],
+        _pool,
+    ),
+    **dict.fromkeys(
+        [f"adaptive_{kind}_pool{n}d" for kind in ("max", "avg") for n in (1, 2, 3)]
+        + ["upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d"]
+        + ["upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d"],
+        _resize,
+    ),
+    "linear": _linear,
+    "embedding": _embedding,
+    **dict.fromkeys(("matmul", "mm", "bmm", "dot", "mv"), _matmul),
+    **dict.fromkeys(("addmm", "baddbmm"), _addmm),
+    "einsum": _einsum,
+    "scaled_dot_product_attention": _attention,
+    "batch_norm": _batch_norm_rule,
+    **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm"), _spatial_norm),
+    **dict.fromkeys(
+        "sum mean amax amin max min var std var_mean argmax argmin logsumexp prod norm "
+        "linalg_vector_norm frobenius_norm any all".split(),
+        _reduce,
+    ),
+    **dict.fromkeys(("softmax", "log_softmax", "cumsum", "glu", "sort", "topk"), _along),
+    **dict.fromkeys(
+        "view reshape flatten unflatten squeeze unsqueeze _unsafe_view view_as ravel".split(),
+        moves.view,
+    ),
+    **dict.fromkeys(
+        "permute transpose swapaxes swapdims t numpy_T matrix_H mT mH movedim moveaxis".split(),
+        moves.permute,
+    ),
+    **dict.fromkeys(("expand", "expand_as", "broadcast_to"), moves.expand),
+    **dict.fromkeys(("chunk", "split", "split_with_sizes", "unbind", "select"), moves.split),
+    **dict.fromkeys(("slice", "narrow"), moves.cut),
+    **dict.fromkeys(
+        "pad constant_pad_nd _pad_circular reflection_pad2d replication_pad2d".split(), moves.pad
+    ),
+    **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
+    **dict.fromkeys(
+        "index index_select gather roll flip take stack repeat tile repeat_interleave tensor_split "
+        "pixel_shuffle pixel_unshuffle triu tril im2col col2im unfold max_unpool2d".split(),
+        moves.select_any,
+    ),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _embedding),
+}

@@ -1,0 +1,151 @@
+"""Shapes of the hot operations, found directly: quicker than PyTorch's own, and an error in them
+says what did not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from cnnlab.arithmetic import GeometryError, output_size
+from cnnlab.trace.call import nth
+
+
+def _same_shape(a):
+    return a["input" if "input" in a else "self"].shape
+
+
+def _norm_shape(a):
+    x, per_channel = a["input"], (a["weight"], a["bias"], a["running_mean"], a["running_var"])
+    for tensor in per_channel:
+        if tensor is not None and tensor.numel() != x.shape[1]:
+            raise GeometryError(
+                f"it has {x.shape[1]} channels where the normalization expects {tensor.numel()}; "
+                f"build it for {x.shape[1]}"
+            )
+    return x.shape
+
+
+def _conv_shape(a):
+    x, weight, groups = a["input"], a["weight"], a["groups"]
+    padding = 0 if a["padding"] == "valid" else a["padding"]
+    if x.dim() != weight.dim() or padding == "same" or x.dtype != weight.dtype:
+        return None
+    expected = weight.shape[1] * groups
+    if x.shape[1] != expected:
+        raise GeometryError(
+            f"it has {x.shape[1]} channels where the weight expects {expected}; give an input "
+            f"with {expected} channels, or build the model for {x.shape[1]}"
+        )
+    sizes = (
+        output_size(n, k, nth(a["stride"], i), nth(padding, i), nth(a["dilation"], i))
+        for i, (n, k) in enumerate(zip(x.shape[2:], weight.shape[2:]))
+    )
+    return (x.shape[0], weight.shape[0], *sizes)
+
+
+def _linear_shape(a):
+    x, weight = a["input"], a["weight"]
+    if x.shape[-1] != weight.shape[1]:
+        raise GeometryError(
+            f"it has {x.shape[-1]} features where the weight expects {weight.shape[1]}; the "
+            f"model was built for another input size"
+        )
+    if x.dtype != weight.dtype:
+        return None
+    return (*x.shape[:-1], weight.shape[0])
+
+
+def _pool_shape(a, axes=2):
+    x, kernel = a["self"], a["kernel_size"]
+    stride = a.get("stride") or kernel
+    if x.dim() != 2 + axes:
+        return None
+    sizes = (
+        output_size(
+            x.shape[2 + i],
+            nth(kernel, i),
+            nth(stride, i),
+            nth(a["padding"], i),
+            nth(a.get("dilation") or 1, i),
+            a["ceil_mode"],
+        )
+        for i in range(axes)
+    )
+    return (*x.shape[:2], *sizes)
+
+
+def _cat_shape(a):
+    tensors, dim = a["tensors"], a["dim"]
+    first = tensors[0]
+    dim %= first.dim()
+    total, rest = 0, None
+    for tensor in tensors:
+        shape = list(tensor.shape)
+        total += shape.pop(dim) if len(shape) > dim else 0
+        rest = rest or shape
+        if shape != rest or tensor.dtype != first.dtype:
+            return None  # PyTorch words the error, or promotes types
+    return (*rest[:dim], total, *rest[dim:])
+
+
+def _elementwise_shape(a):
+    x = a["self"]
+    y = a["other" if "other" in a else "exponent"]
+    if not x.is_floating_point():
+        return None  # PyTorch promotes types
+    if not isinstance(y, Tensor):
+        return x.shape if isinstance(y, (int, float)) else None
+    if y.dim() > x.dim():
+        x, y = y, x
+    fits = all(b in (1, a) for a, b in zip(reversed(x.shape), reversed(y.shape)))
+    return x.shape if fits and x.dtype == y.dtype else None
+
+
+def _layer_norm_shape(a):
+    x, expected = a["input"], list(a["normalized_shape"])
+    return x.shape if list(x.shape[-len(expected) :]) == expected else None  # it words the error
+
+
+def _adaptive_shape(a):
+    x, sizes = a["self"], a["output_size"]
+    return (*x.shape[:2], *sizes) if x.dim() == 4 and min(sizes) > 0 else None
+
+
+def _mean_shape(a):
+    x, dims = a["self"], a.get("dim")
+    if not dims or not x.is_floating_point() or a["dtype"] is not None:
+        return None
+    gone = {d % x.dim() for d in dims}
+    kept = ((1 if i in gone else n) for i, n in enumerate(x.shape) if a["keepdim"] or i not in gone)
+    return tuple(kept)
+
+
+def _pad_shape(a):
+    shape, pads = list(a["self"].shape), a["pad"]
+    if a["mode"] != "constant":
+        return None
+    for i in range(len(pads) // 2):
+        shape[-1 - i] += pads[2 * i] + pads[2 * i + 1]
+    return shape if min(shape) > 0 else None  # PyTorch words the error
+
+
+# Operation -> shape of its output by its arguments; None: PyTorch knows better.
+SHAPES: dict[str, Callable[[dict[str, Any]], Sequence[int] | None]] = {
+    **dict.fromkeys(("relu", "gelu", "silu", "hardswish", "hardsigmoid", "dropout"), _same_shape),
+    "batch_norm": _norm_shape,
+    "layer_norm": _layer_norm_shape,
+    "adaptive_avg_pool2d": _adaptive_shape,
+    "mean": _mean_shape,
+    # All three: on the meta device PyTorch 2.6 gives an empty map where a kernel does not fit.
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv_shape),
+    "linear": _linear_shape,
+    "max_pool2d": _pool_shape,
+    "avg_pool2d": _pool_shape,
+    "avg_pool3d": partial(_pool_shape, axes=3),
+    "cat": _cat_shape,
+    "pad": _pad_shape,
+    **dict.fromkeys(("add", "mul", "div", "pow"), _elementwise_shape),
+}

@@ -1,0 +1,84 @@
+"""Which module and which call of its code is running, while a pass runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+
+class Calls(TorchFunctionMode):
+    """Numbers the calls that each module's code makes, so that two passes can be matched."""
+
+    def __init__(self, stack: list[tuple[str, str]]):
+        super().__init__()
+        self.stack, self.counts, self.now = stack, {}, ("", 0)
+
+    def count(self) -> None:
+        """One call more in the module that is running."""
+        path = self.stack[-1][0] if self.stack else ""
+        self.counts[path] = number = self.counts.get(path, 0) + 1
+        self.now = (path, number)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.count()
+        if func is F.batch_norm:  # its own check refuses a single image
+            func = _batch_norm
+        return func(*args, **(kwargs or {}))
+
+
+def _batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    return torch.batch_norm(x, weight, bias, mean, var, training, momentum, eps, False)
+
+
+@contextmanager
+def module_stack(
+    places: Mapping[int, tuple[str, str]], stack: list[tuple[str, str]]
+) -> Iterator[None]:
+    """While inside, `stack` holds (path, class name) of the modules whose forward is running."""
+
+    plain, here = nn.Module.__call__, threading.get_ident()
+
+    def watched(module, *args, **kwargs):
+        if threading.get_ident() != here:  # a model that runs beside the traced one
+            return plain(module, *args, **kwargs)
+        name = type(module).__name__
+        stack.append(places.get(id(module)) or (f"({name} made in forward)", name))
+        try:
+            return plain(module, *args, **kwargs)
+        finally:
+            stack.pop()
+
+    # Not hooks: the caller's modules carry none, and hooks cost PyTorch's slow way of calling.
+    nn.Module.__call__ = watched
+    try:
+        yield
+    finally:
+        nn.Module.__call__ = plain
+
+
+def meta_twin(x: Any) -> Any:
+    """A tensor of the same shape without memory; a number stays where it is."""
+    return torch.empty_like(x, device="meta") if x.dim() and x.device.type != "meta" else x
+
+
+def map_tensors(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, dict):
+        return {key: map_tensors(value, change) for key, value in tree.items()}
+    if type(tree) in (list, tuple):
+        return type(tree)(map_tensors(value, change) for value in tree)
+    return tree
+
+
+def tensors_in(tree: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    map_tensors(tree, lambda x: found.append(x) or x)
+    return found
