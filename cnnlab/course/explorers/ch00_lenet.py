@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnnlab.course.explorers.explorer import Choice, Explorer, Slider
-from cnnlab.course.look import BAD, GOOD, GRID, INK, INPUT, MUTED, PAPER, SMALL, mix
-from cnnlab.course.pictures.svg import Svg
+from cnnlab.course.look import BAD, GOOD, GRID, INK, INPUT, MUTED, PAPER, SMALL, SPACE, TEXT, mix
+from cnnlab.course.pictures.cells import grid, image
+from cnnlab.course.pictures.svg import Svg, text_width
 from cnnlab.data.sets import Images
 from cnnlab.probes import activations
 
@@ -143,7 +144,7 @@ def draw(
         f"in {hits} of {side * side} places; {count} maps of {LAYERS[layer]}",
     )
     svg.text(24, 30, f"Input, {FIELD} x {FIELD}", bold=True)
-    svg.image(24, 42, 160, 160, fields[digit, place, 0], low=0, high=255)
+    image(svg, 24, 42, 160, 160, fields[digit, place, 0], low=0, high=255)
     svg.rect(24, 42, 160, 160, stroke=GRID)
     _places(svg, answers, truth, classes, side, (down, right), hits)
     svg.text(234, 30, f"{LAYERS[layer]}: {count} maps of {height} x {width}", bold=True)
@@ -152,15 +153,7 @@ def draw(
     colors = [mix(INPUT, PAPER, 0.5)] * len(classes)
     colors[answer], colors[truth] = BAD, GOOD
     shares = scores[place].tolist()
-    svg.bars(
-        514,
-        42,
-        190,
-        [(name, share, f"{share:.0%}") for name, share in zip(classes, shares)],
-        colors=colors,
-        top=1.0,
-        row=26,
-    )
+    _bars(svg, 514, 42, 190, list(zip(classes, shares, colors)))
     svg.text(520, 330, f"read as {classes[answer]}", bold=True)
     svg.text(
         520,
@@ -169,6 +162,20 @@ def draw(
         fill=INK if answer == truth else BAD,
     )
     return str(svg)
+
+
+def _bars(svg: Svg, x: float, y: float, width: float, rows: list[tuple[str, float, str]]) -> None:
+    """A bar for each (name, share, color); a share of 1 fills what names and shares leave."""
+    names, shares, _ = zip(*rows)
+    left = x + max(text_width(name, TEXT) for name in names) + SPACE
+    room = x + width - left - max(text_width(f"{share:.0%}", TEXT) for share in shares) - SPACE
+    for name, share, color in rows:
+        length, base = room * share, y + 13 + TEXT * 0.36
+        svg.text(left - SPACE, base, name, anchor="end")
+        svg.rect(left, y + 26 * 0.15, length, 26 * 0.7, fill=color, radius=2)
+        svg.text(left + length + SPACE / 2, base, f"{share:.0%}")
+        y += 26
+    svg.line(left, y, left, y - 26 * len(rows), stroke=MUTED)
 
 
 def _places(
@@ -186,7 +193,8 @@ def _places(
     texts = ["" if answer == truth else classes[answer] for answer in answers]
     rows = range(0, side * side, side)
     svg.text(24, 230, f"Right in {hits} of {side * side} places", bold=True)
-    svg.grid(
+    grid(
+        svg,
         24,
         242,
         side,
@@ -208,6 +216,6 @@ def _maps(svg: Svg, maps: Tensor) -> None:
     for index, values in enumerate(maps.tolist()):
         row, column = divmod(index, columns)
         x, y = 234 + column * (size + gap), 42 + row * (size + gap)
-        svg.image(x, y, size, size * height / width, values, low=-STEPS, high=STEPS)
+        image(svg, x, y, size, size * height / width, values, low=-STEPS, high=STEPS)
         svg.rect(x, y, size, size * height / width, stroke=GRID)
     svg.text(234, 388, "blue: below 0, white: 0, orange: above", SMALL, MUTED)

@@ -20,10 +20,12 @@ from cnnlab.course.look import (
     SMALL,
     TEXT,
     TITLE,
+    WIDTH,
     mix,
     shade,
 )
-from cnnlab.course.pictures import svg as drawings
+from cnnlab.course.pictures.cells import grid, image
+from cnnlab.course.pictures.svg import Svg, number
 from cnnlab.data.sets import digits_table
 
 HEIGHT = 616
@@ -129,15 +131,12 @@ def draw(
     row, col = min(row, out - 1), min(col, out - 1)
     cell = _SIDE / (size + 2 * padding)  # the padded image fills the square
 
-    svg = drawings.Svg(
-        drawings.WIDTH,
-        HEIGHT,
-        (
-            f"A {kernel}x{kernel} {values} kernel over a {size}x{size} {image} with stride {stride}, "
-            f"padding {padding}, dilation {dilation} gives {out}x{out}; "
-            f"the output at row {row}, column {col} is {_short(result[row, col])}"
-        ),
+    label = (
+        f"A {kernel}x{kernel} {values} kernel over a {size}x{size} {image} with stride {stride}, "
+        f"padding {padding}, dilation {dilation} gives {out}x{out}; "
+        f"the output at row {row}, column {col} is {_short(result[row, col])}"
     )
+    svg = Svg(WIDTH, HEIGHT, label)
     _draw_input(svg, pixels, white, ink, cell, kernel, stride, padding, dilation)
     _draw_output(svg, result, white, ink, cell, row, col)
     _draw_window(svg, cell, kernel, stride, dilation, row, col)
@@ -156,36 +155,18 @@ def _draw_input(svg, pixels, white, ink, cell, kernel, stride, padding, dilation
     unread[lost, :] = unread[:, lost] = True
     svg.text(_LEFT, _TOP - 28, f"input {size} × {size}", LARGE, INPUT, bold=True)
     if padding:
-        svg.text(
-            _LEFT + _SIDE,
-            _TOP - 28,
-            f"padded to {size + 2 * padding} × {size + 2 * padding}",
-            SMALL,
-            MUTED,
-            "end",
-        )
+        padded = f"padded to {size + 2 * padding} × {size + 2 * padding}"
+        svg.text(_LEFT + _SIDE, _TOP - 28, padded, SMALL, MUTED, "end")
         svg.rect(_LEFT, _TOP, _SIDE, _SIDE, fill="#efece4", stroke=MUTED, dash="3 3")
     count = int(unread.sum())
-    svg.text(
-        _LEFT,
-        _TOP - 9,
-        f"{count:,} of {size**2:,} pixels are never read (faded)"
-        if count
-        else "every pixel is read",
-        SMALL,
-        HIGHLIGHT if count else MUTED,
-    )
-    at = padding * cell
-    svg.image(
-        _LEFT + at,
-        _TOP + at,
-        size * cell,
-        size * cell,
-        np.where(unread, pixels + (white - pixels) * 0.75, pixels),
-        white,
-        ink,
-    )
-    svg.rect(_LEFT + at, _TOP + at, size * cell, size * cell, stroke=GRID)
+    read, color = "every pixel is read", MUTED
+    if count:
+        read, color = f"{count:,} of {size**2:,} pixels are never read (faded)", HIGHLIGHT
+    svg.text(_LEFT, _TOP - 9, read, SMALL, color)
+    left, top, side = _LEFT + padding * cell, _TOP + padding * cell, size * cell
+    faded = np.where(unread, pixels + (white - pixels) * 0.75, pixels)
+    image(svg, left, top, side, side, faded, white, ink)
+    svg.rect(left, top, side, side, stroke=GRID)
 
 
 def _draw_output(svg, result, white, ink, cell, row, col) -> None:
@@ -196,26 +177,16 @@ def _draw_output(svg, result, white, ink, cell, row, col) -> None:
     svg.text(_RIGHT, _TOP - 9, f"from {_short(low)} to {_short(high)}{signed}", SMALL, MUTED)
     if low < 0:
         white, ink = -max(-low, high), max(-low, high)
-    svg.image(
-        _RIGHT,
-        _TOP,
-        out * cell,
-        out * cell,
-        result,
-        white,
-        ink,
-        pick="output",
-        at=(row, col),
-        label="output",
-    )
-    svg.rect(_RIGHT, _TOP, out * cell, out * cell, stroke=GRID)
+    side, at = out * cell, (row, col)
+    image(svg, _RIGHT, _TOP, side, side, result, white, ink, pick="output", at=at, label="output")
+    svg.rect(_RIGHT, _TOP, side, side, stroke=GRID)
 
 
 def _draw_window(svg, cell, kernel, stride, dilation, row, col) -> None:
     left, top = _LEFT + col * stride * cell, _TOP + row * stride * cell
     side = extent(kernel, dilation) * cell
     if dilation > 1 and kernel > 1:
-        number, step = drawings.number, dilation * cell
+        step = dilation * cell
         box = f"h{number(cell)}v{number(cell)}h-{number(cell)}z"
         taps = "".join(
             f"M{number(left + j * step)} {number(top + i * step)}{box}"
@@ -223,45 +194,26 @@ def _draw_window(svg, cell, kernel, stride, dilation, row, col) -> None:
             for j in range(kernel)
         )
         svg.path(taps, stroke=KERNEL, line=2)
-    svg.rect(
-        left,
-        top,
-        side,
-        side,
-        stroke=KERNEL,
-        line=3 if dilation == 1 or kernel == 1 else 1.5,
-        dash="" if dilation == 1 or kernel == 1 else "4 3",
-    )
-    svg.arrow(
-        left + side + 2,
-        top + side / 2,
-        _RIGHT + col * cell - 2,
-        _TOP + (row + 0.5) * cell,
-        stroke=KERNEL,
-    )
+        svg.rect(left, top, side, side, stroke=KERNEL, line=1.5, dash="4 3")
+    else:
+        svg.rect(left, top, side, side, stroke=KERNEL, line=3)
+    end = _RIGHT + col * cell - 2, _TOP + (row + 0.5) * cell
+    svg.arrow(left + side + 2, top + side / 2, *end, stroke=KERNEL)
 
 
 def _draw_formula(svg, size, kernel, stride, padding, dilation, out) -> None:
     span = extent(kernel, dilation)
     y = _TOP + _SIDE + 28
-    quotient = drawings.number((size + 2 * padding - span) / stride)
-    svg.text(
-        _LEFT,
-        y,
-        f"output = ⌊({size} + 2×{padding} − {span}) / {stride}⌋ + 1 = ⌊{quotient}⌋ + 1 = {out}",
-        TITLE,
-        bold=True,
-    )
+    quotient = number((size + 2 * padding - span) / stride)
+    rule = f"output = ⌊({size} + 2×{padding} − {span}) / {stride}⌋ + 1 = ⌊{quotient}⌋ + 1 = {out}"
+    svg.text(_LEFT, y, rule, TITLE, bold=True)
     spans = f"{dilation}×({kernel} − 1) + 1 = {span}" if dilation > 1 else f"{kernel}"
-    svg.text(
-        _LEFT,
-        y + 22,
+    work = (
         f"the kernel spans {spans}; {kernel * kernel} "
         f"weight{'s' * (kernel > 1)} × {out * out:,} output pixel{'s' * (out > 1)} = "
-        f"{conv_macs(1, 1, kernel, out):,} MACs",
-        TEXT,
-        MUTED,
+        f"{conv_macs(1, 1, kernel, out):,} MACs"
     )
+    svg.text(_LEFT, y + 22, work, TEXT, MUTED)
 
 
 def _draw_products(svg, window, weights, white, ink, row, col) -> None:
@@ -269,8 +221,7 @@ def _draw_products(svg, window, weights, white, ink, row, col) -> None:
     kernel = len(weights)
     products = window * weights
     cell = min(50, _SLOT / kernel)
-    side, top = kernel * cell, _TOP + _SIDE + 88
-    middle = top + _SLOT / 2
+    side, middle = kernel * cell, _TOP + _SIDE + 88 + _SLOT / 2
     for index, (title, values, low, high, sign) in enumerate(
         (
             ("window", window, white, ink, "×"),
@@ -279,16 +230,11 @@ def _draw_products(svg, window, weights, white, ink, row, col) -> None:
         )
     ):
         x = _LEFT + index * (_SLOT + _GAP)
-        svg.text(x + _SLOT / 2, top - 8, title, SMALL, MUTED, "middle")
-        svg.grid(
-            x + (_SLOT - side) / 2,
-            middle - side / 2,
-            kernel,
-            kernel,
-            cell,
-            values=_colors(values, low, high),
-            texts=[[_short(v) for v in line] for line in values] if kernel <= 5 else None,
-        )
+        svg.text(x + _SLOT / 2, middle - _SLOT / 2 - 8, title, SMALL, MUTED, "middle")
+        left, top = x + (_SLOT - side) / 2, middle - side / 2
+        texts = [[_short(v) for v in line] for line in values] if kernel <= 5 else None
+        colors = _colors(values, low, high)
+        grid(svg, left, top, kernel, kernel, cell, values=colors, texts=texts)
         svg.text(x + _SLOT + _GAP / 2, middle + 6, sign, TITLE, INK, "middle")
     x = _LEFT + 3 * (_SLOT + _GAP)
     svg.text(x, middle - 18, "their sum", SMALL, MUTED)
@@ -298,7 +244,7 @@ def _draw_products(svg, window, weights, white, ink, row, col) -> None:
 
 
 def _colors(values: np.ndarray, low: float, high: float) -> list[list[str]]:
-    """As `Svg.image` shades them, with low > high for a photograph."""
+    """As `cells.image` shades them, with low > high for a photograph."""
     if low > high:
         return [[mix("#ffffff", INK, (low - v) / (low - high)) for v in line] for line in values]
     return [[shade(v, low, high) for v in line] for line in values.tolist()]

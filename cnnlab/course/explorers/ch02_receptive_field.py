@@ -16,6 +16,7 @@ from typing import NamedTuple
 from cnnlab.arithmetic import Window, output_size
 from cnnlab.course.explorers.explorer import Explorer, Slider, Toggle
 from cnnlab.course.look import GRID, HIGHLIGHT, INK, INPUT, KERNEL, MUTED, OUTPUT, SMALL, TEXT, mix
+from cnnlab.course.pictures.cells import grid
 from cnnlab.course.pictures.svg import Svg, number
 
 IMAGE = 32
@@ -83,12 +84,8 @@ def spread(stack: Sequence[Taps]) -> float:
     A box of k taps that are d * jump pixels apart has variance (d * jump)^2 (k^2 - 1) / 12.
     """
     jumps = accumulate((taps.stride for taps in stack[:-1]), lambda a, b: a * b, initial=1)
-    return sqrt(
-        sum(
-            (jump * taps.dilation) ** 2 * (taps.kernel**2 - 1) / 12
-            for jump, taps in zip(jumps, stack)
-        )
-    )
+    boxes = zip(jumps, stack)
+    return sqrt(sum((jump * t.dilation) ** 2 * (t.kernel**2 - 1) / 12 for jump, t in boxes))
 
 
 def most(paths: Sequence[float], share: float = 0.95) -> int:
@@ -132,11 +129,8 @@ def pick(state: dict, key: str) -> dict:
     what, *numbers = key.split(",")
     if what == "unit":
         return {"unit": (int(numbers[0]), int(numbers[1]))}
-    stack = list(
-        _edited(
-            **{name: state[name] for name in ("kernel", "stride", "dilation", "stack", "layer")}
-        )
-    )
+    names = ("kernel", "stride", "dilation", "stack", "layer")
+    stack = list(_edited(*(state[name] for name in names)))
     layer = state["layer"]
     if what == "layer":
         layer = int(numbers[0])
@@ -165,10 +159,10 @@ def receptive_field() -> Explorer:
             "Three layers of 3x3, each with dilation 2: which pixels of its window does the unit "
             "never see? Then choose other dilations. How many pixels in a row can it see without a "
             "hole? (More than 15.)",
-            "Five layers of 3x3, one of them with stride 2. In which layer does the stride make the "
-            "receptive field largest, and in which does it change nothing?",
-            "Make the receptive field larger than the image of 32 pixels. In how many of them do 95% "
-            "of the paths start?",
+            "Five layers of 3x3, one of them with stride 2. In which layer does the stride make "
+            "the receptive field largest, and in which does it change nothing?",
+            "Make the receptive field larger than the image of 32 pixels. In how many of them do "
+            "95% of the paths start?",
         ],
         "receptive_field",
         hidden={"stack": START, "layer": 1, "unit": None},
@@ -238,20 +232,16 @@ def _side_view(svg: Svg, stack, padded, sizes, windows, across: Axis) -> None:
     svg.text(LEFT, 32, "From the side: one row of each map", TEXT, bold=True)
     step = min((INPUT_ROW - TOP_ROW) / len(stack), 56)
     rows = [INPUT_ROW - level * step for level in range(len(stack) + 1)]
-    xs = [
-        [number(_x(window.center(unit))) for unit in range(size)]
-        for window, size in zip(windows, sizes)
-    ]
+    maps = zip(windows, sizes)
+    xs = [[number(_x(window.center(unit))) for unit in range(size)] for window, size in maps]
     for level in range(len(stack), 0, -1):  # lines of sight below the dots
         taps, target = stack[level - 1], number(rows[level - 1] - (7 if level == 1 else 0))
         sight, height = [], number(rows[level])
         for unit in across.seen[level]:
             first = unit * taps.stride - taps.padding(padded)
             reach = range(first, first + taps.kernel * taps.dilation, taps.dilation)
-            start = f"M{xs[level][unit]} {height}L"
-            sight += [
-                f"{start}{xs[level - 1][at]} {target}" for at in reach if 0 <= at < sizes[level - 1]
-            ]
+            start, below = f"M{xs[level][unit]} {height}L", xs[level - 1]
+            sight += [f"{start}{below[at]} {target}" for at in reach if 0 <= at < len(below)]
         svg.path("".join(sight), stroke=KERNEL, opacity=0.75)
     unseen, seen = [], []  # one path per color, not a circle per unit
     for level in range(1, len(stack)):
@@ -263,17 +253,8 @@ def _side_view(svg: Svg, stack, padded, sizes, windows, across: Axis) -> None:
     svg.path("".join(unseen), UNSEEN)
     svg.path("".join(seen), KERNEL)
     svg.circle(float(xs[-1][chosen]), rows[-1], 5, OUTPUT)
-    svg.grid(
-        LEFT,
-        INPUT_ROW - 6,
-        1,
-        IMAGE,
-        CELL,
-        values=[_scaled(across.paths)],
-        low=0,
-        high=1,
-        color=INPUT,
-    )
+    shares = [_scaled(across.paths)]
+    grid(svg, LEFT, INPUT_ROW - 6, 1, IMAGE, CELL, values=shares, low=0, high=1, color=INPUT)
 
 
 def _disk(radius: float) -> str:
@@ -293,14 +274,12 @@ def _bars(svg: Svg, across: Axis, window: Window, column: int, sigma: float) -> 
         begin = left if first >= 0 else LEFT
         svg.path(f"M{number(begin)} {y}H{number(end)}{ticks}", stroke=HIGHLIGHT, line=2)
     svg.text(LEFT, INPUT_ROW + 42, "Where its paths start", TEXT, bold=True)
-    svg.path(
-        "".join(
-            f"M{LEFT + pixel * CELL + 1} {BASE}v-{number(tall * share / top)}h{CELL - 2}V{BASE}z"
-            for pixel, share in enumerate(across.paths)
-            if share
-        ),
-        INPUT,
-    )
+    bars = [
+        f"M{LEFT + pixel * CELL + 1} {BASE}v-{number(tall * share / top)}h{CELL - 2}V{BASE}z"
+        for pixel, share in enumerate(across.paths)
+        if share
+    ]
+    svg.path("".join(bars), INPUT)
     if sigma:
         center, peak = window.center(column), _peak(across.paths, window.center(column), sigma)
         curve = []
@@ -313,13 +292,8 @@ def _bars(svg: Svg, across: Axis, window: Window, column: int, sigma: float) -> 
     svg.path(f"M{LEFT} {BASE}h{IMAGE * CELL}", stroke=MUTED)
     for pixel in (0, 8, 16, 24, 31):
         svg.text(_x(pixel), BASE + 15, pixel, SMALL, MUTED, "middle")
-    svg.text(
-        LEFT + IMAGE * CELL,
-        INPUT_ROW + 42,
-        f"normal curve: \u03c3 = {sigma:.2f} pixels",
-        SMALL,
-        anchor="end",
-    )
+    legend = f"normal curve: \u03c3 = {sigma:.2f} pixels"
+    svg.text(LEFT + IMAGE * CELL, INPUT_ROW + 42, legend, SMALL, anchor="end")
 
 
 def _peak(paths: Sequence[float], center: float, sigma: float) -> float:
@@ -328,18 +302,10 @@ def _peak(paths: Sequence[float], center: float, sigma: float) -> float:
     return 1 / weight if weight > 1e-6 else 0.0
 
 
-def _top_view(
-    svg: Svg,
-    units: int,
-    window: Window,
-    unit: tuple[int, int],
-    down: Axis,
-    across: Axis,
-    sigma: float,
-) -> None:
+def _top_view(svg: Svg, units: int, window: Window, unit, down: Axis, across: Axis, sigma) -> None:
     cell = min(14, 84 / units)
     svg.text(RIGHT, 32, "From the top: the last map", TEXT, bold=True)
-    svg.grid(RIGHT, 44, units, units, cell, pick="unit", at=unit, label="unit of the last map")
+    grid(svg, RIGHT, 44, units, units, cell, pick="unit", at=unit, label="unit of the last map")
     beside = RIGHT + units * cell + 14
     svg.text(beside, 56, f"{units} x {units} units", SMALL, MUTED)
     svg.text(beside, 74, f"unit ({unit[0]}, {unit[1]})", SMALL, OUTPUT, bold=True)
@@ -351,18 +317,9 @@ def _top_view(
         above, left = down.seen[0][0], across.seen[0][0]
         rows = _scaled(down.paths)[above : down.seen[0][-1] + 1]
         cols = _scaled(across.paths)[left : across.seen[0][-1] + 1]
-        svg.grid(
-            RIGHT + left * PIXEL,
-            y + above * PIXEL,
-            len(rows),
-            len(cols),
-            PIXEL,
-            values=[[a * b for b in cols] for a in rows],
-            low=0,
-            high=1,
-            color=INPUT,
-            lines=None,
-        )
+        shares, size = [[a * b for b in cols] for a in rows], (len(rows), len(cols), PIXEL)
+        x1, y1, look = RIGHT + left * PIXEL, y + above * PIXEL, {"color": INPUT, "lines": None}
+        grid(svg, x1, y1, *size, values=shares, low=0, high=1, **look)
     svg.rect(RIGHT, y, IMAGE * PIXEL, IMAGE * PIXEL, stroke=MUTED)
     (top, bottom), (left, right) = window.box(unit[0]), window.box(unit[1])
     _open_box(svg, RIGHT, y, top, bottom, left, right)
@@ -380,16 +337,12 @@ def _open_box(svg: Svg, x: float, y: float, top: int, bottom: int, left: int, ri
     if x2 <= x1 or y2 <= y1:
         return
     sides = [
-        f"M{number(x1)} {number(at)}H{number(x2)}"
-        for at, shown in ((y1, top >= 0), (y2, bottom < IMAGE))
-        if shown
+        f"M{number(x1)} {number(y1)}H{number(x2)}" * (top >= 0),
+        f"M{number(x1)} {number(y2)}H{number(x2)}" * (bottom < IMAGE),
+        f"M{number(x1)} {number(y1)}V{number(y2)}" * (left >= 0),
+        f"M{number(x2)} {number(y1)}V{number(y2)}" * (right < IMAGE),
     ]
-    sides += [
-        f"M{number(at)} {number(y1)}V{number(y2)}"
-        for at, shown in ((x1, left >= 0), (x2, right < IMAGE))
-        if shown
-    ]
-    if sides:
+    if any(sides):
         svg.path("".join(sides), stroke=HIGHLIGHT, line=2)
 
 
@@ -401,26 +354,15 @@ def _circle(svg: Svg, x: float, y: float, row: float, column: float, radius: flo
         across, down = column + radius * cos(turn), row + radius * sin(turn)
         inside = -0.5 <= across <= IMAGE - 0.5 and -0.5 <= down <= IMAGE - 0.5
         if inside:
-            d += (
-                f"{'L' if drawn else 'M'}{number(x + (across + 0.5) * PIXEL)} "
-                f"{number(y + (down + 0.5) * PIXEL)}"
-            )
+            left, top = number(x + (across + 0.5) * PIXEL), number(y + (down + 0.5) * PIXEL)
+            d += f"{'L' if drawn else 'M'}{left} {top}"
         drawn = inside
     if d and radius:
         svg.path(d, stroke=INK, line=1.5)
 
 
-_COLUMNS = (
-    ("layer", 36),
-    ("kernel", 132),
-    ("stride", 200),
-    ("dilation", 274),
-    ("units", 356),
-    ("size", 428),
-    ("jump", 496),
-    ("start", 566),
-    ("center of unit 0", 684),
-)
+_NAMES = (*"layer kernel stride dilation units size jump start".split(), "center of unit 0")
+_COLUMNS = tuple(zip(_NAMES, (36, 132, 200, 274, 356, 428, 496, 566, 684)))  # and their x
 
 
 def _table(svg: Svg, stack, padded, sizes, windows, layer: int) -> None:
@@ -430,14 +372,8 @@ def _table(svg: Svg, stack, padded, sizes, windows, layer: int) -> None:
         x = _button(svg, x, TABLE - 38, "add a layer", "add")
     if len(stack) > 1:
         x = _button(svg, x, TABLE - 38, f"remove layer {layer + 1}", "remove")
-    svg.text(
-        696,
-        TABLE - 22,
-        f"The sliders set layer {layer + 1}. Click a line to choose another.",
-        SMALL,
-        MUTED,
-        "end",
-    )
+    hint = f"The sliders set layer {layer + 1}. Click a line to choose another."
+    svg.text(696, TABLE - 22, hint, SMALL, MUTED, "end")
     for name, x in _COLUMNS:
         svg.text(x, TABLE + 12, name, SMALL, MUTED, "start" if x == 36 else "end")
     svg.path(f"M{LEFT} {TABLE + 19}h672", stroke=GRID)
@@ -446,29 +382,13 @@ def _table(svg: Svg, stack, padded, sizes, windows, layer: int) -> None:
         chosen = index == layer
         if chosen:
             svg.rect(LEFT, y, 672, ROW - 2, fill=mix("#ffffff", KERNEL, 0.22), radius=4)
-        cells = (
-            f"{index + 1}",
-            f"{taps.kernel} x {taps.kernel}",
-            taps.stride,
-            taps.dilation,
-            sizes[index + 1],
-            window.size,
-            window.jump,
-            window.start,
-            number(window.center(0)),
-        )
+        kernel = f"{taps.kernel} x {taps.kernel}"
+        cells = [index + 1, kernel, taps.stride, taps.dilation, sizes[index + 1]]
+        cells += [window.size, window.jump, window.start, number(window.center(0))]
         for (_, x), cell in zip(_COLUMNS, cells):
             svg.text(x, y + 15, cell, SMALL + 1, INK, "start" if x == 36 else "end", bold=chosen)
-        svg.rect(
-            LEFT,
-            y,
-            672,
-            ROW - 2,
-            fill="#ffffff00",
-            radius=4,
-            pick=f"layer,{index}",
-            label=f"layer {index + 1} of {len(stack)}: hand it to the sliders",
-        )
+        key, label = f"layer,{index}", f"layer {index + 1} of {len(stack)}: hand it to the sliders"
+        svg.rect(LEFT, y, 672, ROW - 2, fill="#ffffff00", radius=4, pick=key, label=label)
 
 
 def _button(svg: Svg, x: float, y: float, text: str, key: str) -> float:

@@ -21,6 +21,7 @@ from cnnlab.course.look import (
     WIDTH,
     mix,
 )
+from cnnlab.course.pictures.cells import grid
 from cnnlab.course.pictures.svg import Svg, number
 
 HEIGHT = 490
@@ -218,7 +219,8 @@ def _connections(svg: Svg, found: list[Matrix], groups: int, unit: int) -> None:
             for i in range(width)
         ]
         last = row == len(found)
-        svg.grid(
+        grid(
+            svg,
             x - side / 2,
             y - side / 2,
             1,
@@ -278,9 +280,11 @@ def _matrix(
         ]
         for o, line in enumerate(matrix)
     ]
-    marks = [] if unit is None else [(unit, unit, 0, columns - 1, HIGHLIGHT)]
     svg.text(x, y - 8, name, SMALL)
-    svg.grid(x, y, rows, columns, min(18, room / max(rows, columns)), values=colors, boxes=marks)
+    cell = min(18, room / max(rows, columns))
+    grid(svg, x, y, rows, columns, cell, values=colors)
+    if unit is not None:
+        svg.rect(x, y + unit * cell, columns * cell, cell, stroke=HIGHLIGHT, line=2.5)
 
 
 def _pair(svg: Svg, y: float, name: str, unit: str, ours: int, dense: int) -> None:

@@ -189,12 +189,12 @@ def gradient_flow(
         draw,
         find
         or (
-            "Sigmoid, Xavier: at how many layers does the first one get less than a millionth of the "
-            "last one's gradient?",
+            "Sigmoid, Xavier: at how many layers does the first one get less than a millionth of "
+            "the last one's gradient?",
             "ReLU at 56 layers, without batch norm: first over last looks healthy with every "
             "initialization. With which are all the gradients gone?",
-            "Sigmoid again, with batch norm: what does the norm repair, and where in the picture do "
-            "you see it first?",
+            "Sigmoid again, with batch norm: what does the norm repair, and where in the picture "
+            "do you see it first?",
         ),
         "gradient_flow",
     )

@@ -1,10 +1,10 @@
-"""Cells of an image, a kernel or a feature map in an SVG picture: shaded, numbered, to pick from."""
+"""Cells of an image, a kernel or a feature map in a picture: shaded, numbered, to pick from."""
 
 from __future__ import annotations
 
 import io
 from base64 import b64encode
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from cnnlab.course.look import GRID, HIGHLIGHT, INK, TEXT, mix, shade, text_on
 from cnnlab.course.pictures.svg import Svg, clean, number
@@ -107,7 +107,7 @@ def _colors(values: list, low: float | None, high: float | None, color: str) -> 
     known = [v for line in values for v in line if v == v] or [0, 1]
     low, high = min(known) if low is None else low, max(known) if high is None else high
 
-    @lru_cache(maxsize=None)
+    @cache
     def step(index: int) -> str:
         return shade(low + (high - low) * index / 64, low, high, color)
 

@@ -1,4 +1,4 @@
-"""Structure drawn as SVG text: boxes, lines, arrows, words. Standard library only, but for `to_png`.
+"""Structure drawn as SVG text: boxes, lines, arrows, words. Only `to_png` needs libraries.
 
 Everything here is a pure function of its arguments, so the same state gives the same bytes; an
 explorer sends the string to the browser, and a notebook stores it.
@@ -71,9 +71,17 @@ class Svg:
         self.add("circle", {"cx": x, "cy": y, "r": radius} | _paint(fill, stroke, line))
 
     def line(
-        self, x1: float, y1: float, x2: float, y2: float, stroke: str = INK, line: float = 1
+        self,
+        x1: float,
+        y1: float,
+        x2: float,
+        y2: float,
+        stroke: str = INK,
+        line: float = 1,
+        dash: str = "",
     ) -> None:
-        self.path(f"M{number(x1)} {number(y1)}L{number(x2)} {number(y2)}", stroke=stroke, line=line)
+        d = f"M{number(x1)} {number(y1)}L{number(x2)} {number(y2)}"
+        self.path(d, stroke=stroke, line=line, dash=dash)
 
     def path(
         self,

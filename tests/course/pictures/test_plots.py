@@ -195,7 +195,7 @@ def test_bad_data_are_refused_with_a_sentence(wrong, message):
 
 def test_plots_need_neither_pyplot_nor_torch():
     code = (
-        "import sys; from cnnlab import plots; "
+        "import sys; from cnnlab.course.pictures import plots; "
         "plots.curves({'a': [1, 2]}, title='t', x_label='x', y_label='y', alt='a').png(); "
         "assert not {'matplotlib.pyplot', 'torch'} & set(sys.modules)"
     )
