@@ -1,4 +1,4 @@
-"""The course from a terminal: `python -m cnnlab table | train | bench | doctor`."""
+"""The course from a terminal: `python -m cnnlab table | train | doctor`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
-
-from tests.bench.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +27,7 @@ Ctrl-C stops after the current step and keeps the run. What was learned is in th
 config.json, history.csv, history.json, curves.png and checkpoint.pt."""
 # What `train` hands to `fit` as it is.
 FIT = (
-    "epochs optimizer lr momentum weight_decay schedule warmup label_smoothing clip ema patience "
-    "accumulate precision compile sync_batchnorm seed save_every"
+    "epochs optimizer lr weight_decay schedule warmup label_smoothing clip precision compile seed"
 ).split()
 _METAVARS = {int: "N", float: "X", str: "NAME"}
 
@@ -43,8 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 something is missing or failed, 2 bad input, 130 interrupted."""
     try:
         options = _parser().parse_args(argv)
-        if options.run is _train and options.model in RECIPES:  # its values become the defaults
-            options = _parser(options.model).parse_args(argv)
         return options.run(options)
     except Refused as error:
         print(f"cnnlab: {error}", file=sys.stderr, flush=True)
@@ -58,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser(recipe: str | None = None) -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cnnlab", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -79,11 +74,7 @@ def _parser(recipe: str | None = None) -> argparse.ArgumentParser:
         description=TRAIN,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    train.add_argument(
-        "model",
-        help="for example resnet20; a wrong name lists all. Or a recipe, "
-        "which sets the options below: " + ", ".join(RECIPES),
-    )
+    train.add_argument("model", help="for example resnet20; a wrong name lists all")
     _add(
         train,
         "what to learn from",
@@ -105,7 +96,6 @@ def _parser(recipe: str | None = None) -> argparse.ArgumentParser:
         batch_size=(64, "images per step"),
         optimizer=("sgd", "sgd or adam"),
         lr=(float, "highest learning rate; default: 0.1 for sgd, 0.001 for adam"),
-        momentum=(0.9, "of sgd"),
         weight_decay=(0.0, "pull on the weights, for example 0.0005"),
         schedule=(
             "one-cycle",
@@ -114,8 +104,6 @@ def _parser(recipe: str | None = None) -> argparse.ArgumentParser:
         warmup=(0.2, "share of the run in which the learning rate rises"),
         label_smoothing=(0.0, "share of the target spread over all classes"),
         clip=(float, "longest gradient allowed"),
-        ema=(float, "average the weights, for example 0.99: a steadier result"),
-        patience=(int, "stop after so many epochs without a lower validation loss"),
         seed=(0, "of split, weights, order and dropout: the same seed, the same numbers"),
     )
     group = _add(
@@ -123,8 +111,6 @@ def _parser(recipe: str | None = None) -> argparse.ArgumentParser:
         "speed and memory",
         device=(str, "cpu or cuda; default: a GPU if there is one"),
         precision=("float32", "float32, bf16, or on a GPU fp16"),
-        accumulate=(1, "run each batch in so many parts, to save memory"),
-        sync_batchnorm=(False, "in several processes: batch norm over the whole batch"),
     )
     group.add_argument(
         "--compile",
@@ -139,18 +125,8 @@ def _parser(recipe: str | None = None) -> argparse.ArgumentParser:
         "the run folder",
         out=(str, "where to keep the run; default: runs/MODEL-DATA"),
         resume=(False, "go on with the run in --out, where it was stopped or killed"),
-        save_every=(int, "save every so many steps too, not only after every epoch"),
     )
-    train.set_defaults(run=_train, **(RECIPES[recipe].train if recipe else {}))
-
-    bench = commands.add_parser("bench", help="time this project beside its peers")
-    bench.add_argument(
-        "what",
-        help="start: importing; trace: analysers; train: training loops; chapters: notebooks",
-    )
-    bench.add_argument("--only", metavar="TEXT", help="train: the cases with this in their name")
-    bench.add_argument("--store", metavar="FOLDER", help="train: keep what was measured, as JSON")
-    bench.set_defaults(run=_bench)
+    train.set_defaults(run=_train)
 
     doctor = commands.add_parser("doctor", help="what the course found on this machine")
     doctor.set_defaults(run=_doctor)
@@ -210,7 +186,7 @@ def _train(options: argparse.Namespace) -> int:
     import torch
 
     from cnnlab.training.distributed import together
-    from cnnlab.training.loop import TrainingError
+    from cnnlab.training.history import TrainingError
 
     try:
         torch.empty(0, device=options.device)
@@ -235,8 +211,10 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
     from cnnlab.data.batches import evaluation, train_val
     from cnnlab.data.sets import load
     from cnnlab.models import build
+    from cnnlab.training import runs
     from cnnlab.training.distributed import world
-    from cnnlab.training.loop import TrainingError, evaluate, fit, runs
+    from cnnlab.training.history import TrainingError
+    from cnnlab.training.loop import evaluate, fit
 
     given = {name: value for name, value in vars(options).items() if name != "run"}
     first = world().rank == 0
@@ -247,8 +225,7 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
         world().any(False)  # waits for all
     torch.manual_seed(options.seed)
     classes, channels = len(splits.train.classes), splits.train.shape[0]
-    recipe = RECIPES.get(options.model, Recipe(options.model, {}, "the command line"))
-    model = build(recipe.model, num_classes=classes, in_channels=channels, **recipe.build)
+    model = build(options.model, num_classes=classes, in_channels=channels)
     model.to(device)
     train, val = train_val(
         splits, options.batch_size, seed=options.seed, device=device, augment=augment
@@ -286,28 +263,10 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
     return 130 if history.interrupted else 0
 
 
-def _bench(options: argparse.Namespace) -> int:
-    from tests.bench.bench import BENCHES
-
-    if options.what not in BENCHES:
-        raise Refused(f"no benchmark {options.what!r}; there are {', '.join(BENCHES)}")
-    given = {key: getattr(options, key) for key in ("only", "store") if getattr(options, key)}
-    if given and options.what != "train":
-        raise Refused(f"--{next(iter(given))} is for bench train, not for {options.what}")
-    try:
-        for text in BENCHES[options.what](**given):
-            print(text, flush=True)
-    except BrokenPipeError:
-        raise
-    except (ValueError, OSError) as error:
-        raise Refused(_sentence(error)) from error
-    return 0
-
-
 def _doctor(options: argparse.Namespace) -> int:
     rows, status = [("python", f"{platform.python_version()} at {sys.executable}")], 0
-    if not (3, 10) <= sys.version_info[:2] <= (3, 13):
-        rows.append(("", "the course is tested with Python 3.10 to 3.13"))
+    if not (3, 10) <= sys.version_info[:2] <= (3, 14):
+        rows.append(("", "the course is tested with Python 3.10 to 3.14"))
     try:
         import torch
     except ImportError as error:

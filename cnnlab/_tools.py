@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 
@@ -23,3 +27,36 @@ def lazily(
         return getattr(import_module(f"{package}.{places[name]}"), name)
 
     return look_up, lambda: sorted(places), sorted(places)
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """ " Did you mean 'vgg16'?", with its space before it, or nothing where no name is near."""
+    near = get_close_matches(str(word).lower(), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def write_whole(path: str | os.PathLike, data: bytes | memoryview) -> None:
+    """Give the file `path` the content `data`. Whoever reads it, and who comes after a kill at any
+    moment, finds the old content or the new, never a mixture; an OSError leaves the old one.
+
+    `os.replace` is all or nothing; `fsync` sees to it that the bytes are on the disk before the
+    name points to them, also if the power fails.
+    """
+    path = Path(path)
+    aside = path.with_name(f"{path.name}.part")
+    try:
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        if os.name == "posix":  # the new name too
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to tell
+            aside.unlink(missing_ok=True)
+        raise

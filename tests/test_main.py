@@ -14,7 +14,6 @@ import pytest
 
 from cnnlab.__main__ import main
 from cnnlab.models import image_shape
-from tests.bench import bench
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -69,10 +68,6 @@ def test_table_takes_the_images_that_the_model_was_made_for(capsys, name):
         (["train", "vgg_small", "--resume", "--out", "none"], "config.json cannot be read"),
         (["train", "vgg_small", "--out", "README/x"], "Not a directory"),
         (["train", "vgg_small", "--data", "faces/"], "faces is not a folder; expected one folder"),
-        (["bench", "stat"], "no benchmark 'stat'; there are start, train"),
-        (["bench", "start", "--store", "x"], "--store is for bench train, not for start"),
-        (["bench", "train", "--store", "README/x"], "Not a directory"),
-        (["bench", "train", "--only", "lenet"], "no case has 'lenet' in its name; on this device"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(capsys, argv, message):
@@ -156,8 +151,8 @@ def test_an_interrupted_run_goes_on_to_the_numbers_of_a_whole_one(capsys, monkey
     assert run(capsys, *argv, "--out", "whole")[0] == 0
     at = batches.Batches.at
 
-    def interrupting(self, epoch, *, start=0, **share):
-        for number, pair in enumerate(at(self, epoch, start=start, **share), start):
+    def interrupting(self, epoch, *, rank=0, world=1):
+        for number, pair in enumerate(at(self, epoch, rank=rank, world=world)):
             if (self.shuffle, epoch, number) == (True, 1, 7):
                 os.kill(os.getpid(), signal.SIGINT)
             yield pair
@@ -172,7 +167,7 @@ def test_an_interrupted_run_goes_on_to_the_numbers_of_a_whole_one(capsys, monkey
     assert status == 2 and "--out parts is there already. Go on with that run by --resume" in err
     status, out, err = run(capsys, *argv, "--out", "parts", "--resume", "--seed", "1")
     assert status == 2 and "begun with other options: --seed was 0 and is 1. Give the same" in err
-    status, out, err = run(capsys, *argv, "--out", "parts", "--resume", "--save-every", "5")
+    status, out, err = run(capsys, *argv, "--out", "parts", "--resume", "--device", "cpu")
     assert status == 0, err
     records = [json.loads(Path(name, "history.json").read_text()) for name in ("whole", "parts")]
     for record in records:
@@ -192,7 +187,7 @@ def test_a_damaged_checkpoint_is_one_sentence(capsys):
 
 
 def test_a_full_disk_still_prints_the_history(capsys, monkeypatch):
-    from cnnlab.training import checkpoint
+    from cnnlab import _tools
 
     def sync(handle):
         calls.append(handle)
@@ -200,7 +195,7 @@ def test_a_full_disk_still_prints_the_history(capsys, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     calls = []
-    monkeypatch.setattr(checkpoint.os, "fsync", sync)
+    monkeypatch.setattr(_tools.os, "fsync", sync)
     status, out, err = run(capsys, *LENET, "--epochs", "9", "--out", "mine")
     assert status == 2 and "checkpoint.pt" in err and "No space left on device" in err
     assert len(out.splitlines()) >= 2 and "Traceback" not in err
@@ -307,10 +302,3 @@ def test_no_command_shows_usage(capsys):
         main([])
     assert caught.value.code == 2
     assert "usage: python -m cnnlab" in capsys.readouterr().err
-
-
-def test_interleaved_takes_turns():
-    order = []
-    jobs = {name: lambda name=name: order.append(name) or len(order) for name in "ab"}
-    assert bench.interleaved(jobs, 2) == {"a": [1, 3], "b": [2, 4]}
-    assert order == ["a", "b", "a", "b"]

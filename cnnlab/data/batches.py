@@ -122,12 +122,9 @@ class Batches:
         self.epoch += 1
         return self.at(self.epoch - 1)
 
-    def at(
-        self, epoch: int, *, start: int = 0, rank: int = 0, world: int = 1
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def at(self, epoch: int, *, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch, a pure function of seed and epoch.
 
-        start        skip this many batches, at no cost: where a stopped run goes on
         rank, world  of each batch every `world`-th image, from image `rank` on: the share of one of
                      `world` processes. Together the shares are the batch
         """
@@ -138,7 +135,7 @@ class Batches:
         order, draws = order.to(place), None
         if self.augment:
             draws = self.augment.draw(count, self.shape, self.seed, epoch).to(place)
-        firsts = range(start * self.batch_size, len(self) * self.batch_size, self.batch_size)
+        firsts = range(0, len(self) * self.batch_size, self.batch_size)
         parts = [slice(i + rank, min(i + self.batch_size, count), world) for i in firsts]
         for part, (images, where) in zip(parts, self._stored([order[part] for part in parts])):
             chosen, drawn = order[part], draws[part] if draws is not None else None

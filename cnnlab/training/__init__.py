@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazily(
     {
         "curves": "progress",
         "history": "Epoch History Metrics TrainingError",
-        "loop": "evaluate fit learning_rate",
+        "loop": "evaluate fit",
+        "schedules": "learning_rate",
     },
 )

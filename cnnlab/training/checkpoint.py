@@ -1,4 +1,4 @@
-"""A run's state in one file that is always whole: written aside, then put in place at once."""
+"""A run at one moment, kept in one file that is always whole."""
 
 from __future__ import annotations
 
@@ -6,16 +6,148 @@ import io
 import os
 import pickle
 import zipfile
-from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
-FORMAT = "cnnlab checkpoint 1"
+from cnnlab._tools import write_whole
+from cnnlab.training.distributed import world
+from cnnlab.training.history import BatchSource, Epoch, History, Metrics, TrainingError
+
+FORMAT = "cnnlab checkpoint 2"
 
 
-class CheckpointError(RuntimeError):
-    """A file that cannot be written or read: what was tried, and the next step."""
+class Options(NamedTuple):
+    """How to train: what `fit` was asked for. A run goes on only with the same."""
+
+    epochs: int
+    optimizer: str
+    lr: float
+    weight_decay: float
+    schedule: str
+    warmup: float
+    label_smoothing: float
+    clip: float | None
+    precision: str
+    compile: bool | str
+    seed: int
+
+
+class Run:
+    """A run under way. `save` writes all of it to the checkpoint, `resume` takes it up again.
+
+    Saved between epochs: batches are a function of the epoch, the learning rate of the step, so
+    weights, the optimizer's memory, torch's random numbers and the history are all there is.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        device: torch.device,
+        layout: torch.memory_format,
+        model: nn.Module,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        train: BatchSource,
+        path: str | os.PathLike | None,
+    ) -> None:
+        self.options, self.device, self.world = options, device, world()
+        self.layout = layout  # of the images
+        self.model, self.net = model, net  # net: as it is called, compiled and parallel
+        self.optimizer, self.train = optimizer, train
+        self.steps = options.epochs * len(train)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
+        self.path = Path(path) if path is not None else None
+        self.history = History()
+        self.sizes: list[int] = []  # images of each batch of the epoch under way
+        self.right = 0  # answers in it
+        self.shape: tuple[int, ...] = ()  # of the last batch
+        self.classes = 1
+
+    def close_epoch(self, on_val: Metrics, seconds: float) -> None:
+        """Make a row of the epoch under way."""
+        history, count = self.history, sum(self.sizes)
+        losses = history.losses[-len(self.sizes) :]
+        mean = sum(loss * size for loss, size in zip(losses, self.sizes)) / count
+        row = Epoch(len(history.epochs) + 1, mean, self.right / count, *on_val, seconds)
+        history.epochs.append(row)
+        self.sizes, self.right = [], 0
+
+    def save(self) -> None:
+        """Write the checkpoint, if there is to be one; only the process of rank 0 does."""
+        if self.path is None:
+            return
+        random = self.world.gather(self._random_numbers())
+        if self.world.rank > 0:
+            return
+        state = {
+            "identity": self._identity(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epochs": [asdict(row) for row in self.history.epochs],
+            "losses": torch.tensor(self.history.losses, dtype=torch.float64),
+            "random": random,
+        }
+        write(self.path, state)
+
+    def resume(self) -> None:
+        """Go on where the checkpoint ends; without one, write the first, so that a folder that
+        cannot be written to is found before the work and not after it."""
+        if self.path is None:
+            return
+        found = self.world.rank == 0 and self.path.exists()
+        saved = self.world.from_first(read(self.path) if found else None)
+        if saved is None:
+            self.save()
+            return
+        self._compare(saved)
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.history.epochs += [Epoch(**row) for row in saved["epochs"]]
+        self.history.losses += saved["losses"].tolist()
+        random = saved["random"][self.world.rank]
+        torch.set_rng_state(random[0])
+        if self.device.type == "cuda" and len(random) > 1:
+            torch.cuda.set_rng_state(random[1], self.device)
+
+    def _identity(self) -> dict[str, object]:
+        return {
+            **self.options._asdict(),
+            "batches": len(self.train),
+            "batch_size": getattr(self.train, "batch_size", None),
+            "seed of the batches": getattr(self.train, "seed", None),
+            "processes": self.world.size,
+        }
+
+    def _compare(self, saved: dict) -> None:
+        """Refuse a checkpoint of another run."""
+        there, here = saved["identity"], self._identity()
+        other = [
+            f"{name} is {there.get(name)} there and {here.get(name)} here"
+            for name in here
+            if there.get(name) != here.get(name)
+        ]
+        there, here = saved["model"], self.model.state_dict()
+        for name in [*here, *there]:
+            shapes = [tuple(s[name].shape) if name in s else "missing" for s in (there, here)]
+            if shapes[0] != shapes[1]:
+                other.append(f"the model's {name} is {shapes[0]} there and {shapes[1]} here")
+                break
+        if other:
+            raise TrainingError(
+                f"the checkpoint {self.path} belongs to another run: {'; '.join(other)}. Go on "
+                "with the same options, or give this run another file."
+            )
+
+    def _random_numbers(self) -> list[Tensor]:
+        cuda = self.device.type == "cuda"
+        states = [torch.cuda.get_rng_state(self.device)] if cuda else []
+        return [torch.get_rng_state(), *states]
 
 
 def write(path: str | os.PathLike, state: dict) -> None:
@@ -26,26 +158,13 @@ def write(path: str | os.PathLike, state: dict) -> None:
 
 
 def replace(path: str | os.PathLike, data: bytes | memoryview) -> None:
-    """Give the file `path` the content `data`. Whoever reads it, and who comes after a kill at any
-    moment, finds the old content or the new, never a mixture.
-
-    `os.replace` is all or nothing; `fsync` sees to it that the bytes are on the disk before the
-    name points to them, also if the power fails.
-    """
+    """`write_whole`, with a sentence where it fails."""
     path = Path(path)
-    aside = path.with_name(path.name + ".part")
     try:
-        with open(aside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        _sync_folder(path.parent)
+        write_whole(path, data)
     except OSError as error:
-        with suppress(OSError):  # the first error is the one to tell
-            aside.unlink(missing_ok=True)
         kept = "What it held before is still there" if path.exists() else "There was none before"
-        raise CheckpointError(
+        raise TrainingError(
             f"{path} ({len(data):,} bytes) cannot be written: {error.strerror or error}. {kept}. "
             "Free some space, or name a folder that exists and can be written to."
         ) from error
@@ -61,28 +180,18 @@ def read(path: str | os.PathLike) -> dict:
             raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise CheckpointError(
+        raise TrainingError(
             f"the checkpoint {path} cannot be read: {error.strerror or error}."
         ) from error
     except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         size = path.stat().st_size
-        raise CheckpointError(
+        raise TrainingError(
             f"{path} ({size:,} bytes) is damaged or no checkpoint: {str(error).splitlines()[0]}. "
             "Delete it to begin anew, or put a copy in its place."
         ) from error
     if not isinstance(state, dict) or state.pop("format", None) != FORMAT:
-        raise CheckpointError(
+        raise TrainingError(
             f"{path} is a PyTorch file, but not a {FORMAT}; it may hold weights alone, or come "
             "from another version. Give another name for this run's checkpoint."
         )
     return state
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk too, where the system lets a folder be opened."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -6,7 +6,8 @@ import html
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from cnnlab.course.look import GRID, INK, MUTED, PAPER, SERIES
+PAPER, GRID, INK, MUTED = "#fdfcf9", "#d9d7d0", "#1f2933", "#5f6b76"
+SERIES = ("#0072b2", "#e69f00")  # Okabe and Ito's blue and orange
 
 
 def progress(items: Sequence, unit: str = "run") -> Iterator:

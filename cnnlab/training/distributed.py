@@ -99,69 +99,15 @@ def peer_lost(error: Exception) -> bool:
 
 
 def parallel(model: nn.Module, device: torch.device) -> nn.Module:
-    """`model` as it is called in training: `backward` then averages gradients over processes."""
+    """`model` as it is called in training: `backward` then averages gradients over processes.
+
+    On GPUs its batch norms become `nn.SyncBatchNorm`, with the same parameters; on a CPU each
+    process normalizes its own share.
+    """
     if world().size == 1:
         return model
-    where = [device.index] if device.type == "cuda" else None
+    where = None
+    if device.type == "cuda":  # batch norm over the whole batch, as one process would take it
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        where = [device.index]
     return nn.parallel.DistributedDataParallel(model, device_ids=where)
-
-
-class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over the batch of all processes. `torch.nn.SyncBatchNorm` refuses the CPU."""
-
-    def _check_input_dim(self, x: Tensor) -> None:
-        if x.ndim < 2:
-            raise ValueError(f"expected input of shape (batch, channels, ...), got {x.ndim}D")
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalized per channel: x of shape (B, C, ...)."""
-        if not self.training or world().size == 1:
-            return super().forward(x)
-        axes = [axis for axis in range(x.ndim) if axis != 1]
-        shape = [1, -1] + [1] * (x.ndim - 2)
-        count = world().sum(x.numel() // x.shape[1], x.device)
-        mean = _Sum.apply(x.sum(axes)) / count  # (C,)
-        centered = x - mean.view(shape)
-        variance = _Sum.apply(centered.square().sum(axes)) / count
-        if self.track_running_stats:
-            with torch.no_grad():
-                self.num_batches_tracked += 1
-                weight = self.momentum or 1 / float(self.num_batches_tracked)
-                self.running_mean.lerp_(mean, weight)
-                self.running_var.lerp_(variance * count / (count - 1), weight)  # unbiased
-        out = centered * (variance + self.eps).rsqrt().view(shape)
-        return out * self.weight.view(shape) + self.bias.view(shape) if self.affine else out
-
-    @classmethod
-    def convert(cls, model: nn.Module, device: torch.device) -> None:
-        """Make every batch norm in `model` a synchronized one, with the same parameters."""
-        for name, child in model.named_children():
-            if not isinstance(child, nn.modules.batchnorm._BatchNorm):
-                cls.convert(child, device)
-            elif device.type == "cuda":
-                setattr(model, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
-            elif not isinstance(child, cls):
-                twin = cls(
-                    child.num_features,
-                    child.eps,
-                    child.momentum,
-                    child.affine,
-                    child.track_running_stats,
-                )
-                twin.train(child.training)
-                for key, value in [*child._parameters.items(), *child._buffers.items()]:
-                    setattr(twin, key, value)
-                setattr(model, name, twin)
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all processes. Each one's part adds to everybody's loss, so the gradients of
-    all of them are summed too."""
-
-    @staticmethod
-    def forward(ctx, part: Tensor) -> Tensor:
-        return world().sum(part)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        return world().sum(gradient)

@@ -8,10 +8,11 @@ import json
 import platform
 from pathlib import Path
 
-from cnnlab.training.checkpoint import CheckpointError, replace
+from cnnlab.training.checkpoint import replace
+from cnnlab.training.curves import PAPER, SERIES
 from cnnlab.training.history import History, TrainingError
 
-ANY = ("out", "resume", "device", "save_every")  # what may change when a run goes on
+ANY = ("out", "resume", "device")  # what may change when a run goes on
 
 
 def begin(options: dict[str, object], out: str | None, resume: bool) -> Path:
@@ -51,25 +52,30 @@ def finish(folder: Path, history: History, title: str) -> None:
     record = {**rows, "losses": history.losses, "stopped": history.stopped}
     _write(folder / "history.json", json.dumps(record, indent=1).encode())
     if history.epochs:
-        from cnnlab.course.pictures.plots import curves
+        accuracy = history.last().val_accuracy
+        what = f"{title}: {accuracy:.1%} of the validation images right"
+        _write(folder / "curves.png", _curves(rows, what))
 
-        last = history.last()
-        plot = curves(
-            {"training": rows["train_loss"], "validation": rows["val_loss"]},
-            title=f"{title}: {last.val_accuracy:.1%} of the validation images right",
-            x_label="epoch",
-            y_label="cross-entropy",
-            alt=f"training loss {last.train_loss:.3g} and validation loss {last.val_loss:.3g} "
-            f"after {last.epoch} epochs",
-        )
-        _write(folder / "curves.png", plot.png())
+
+def _curves(rows: dict[str, list[float]], title: str) -> bytes:
+    """A PNG of the loss in training and validation over the epochs."""
+    from matplotlib.figure import Figure  # no pyplot: no window, no state
+
+    figure = Figure((7.2, 4.0), facecolor=PAPER, layout="constrained")
+    axes = figure.add_subplot(facecolor=PAPER, title=title, xlabel="epoch", ylabel="cross-entropy")
+    for name, color, mark in zip(("train", "val"), SERIES, "os"):
+        axes.plot(rows["epoch"], rows[f"{name}_loss"], color=color, marker=mark, label=name)
+    axes.legend(["training", "validation"], frameon=False)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=150)
+    return png.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, data)
-    except (CheckpointError, OSError) as error:
+    except OSError as error:
         raise TrainingError(str(error)) from error
 
 

@@ -77,7 +77,7 @@ def trace(rounds: int = 5) -> Iterator[str]:
         return table.kept_bytes, [row.receptive_field for row in table]
 
     peers = _peers()
-    read(build("lenet5"), (1, 28, 28)).kept_bytes  # load what every first trace loads
+    _ = read(build("lenet5"), (1, 28, 28)).kept_bytes  # load what every first trace loads
     yield f"trace: ms, medians of {rounds} rounds, {torch.get_num_threads()} threads; (x ours)"
     yield f"  {'':<12}{'cnnlab':>9}" + "".join(f"{name:>22}" for name in peers)
     for name in TRACED:

@@ -1,4 +1,4 @@
-"""`python -m cnnlab bench train`: `training.fit` beside other ways to train, and beside the floor.
+"""`python -m tests.bench train`: `training.fit` beside other ways to train, and beside the floor.
 
 floor              one fixed batch, in the same memory layout and precision: no data, no logging
 cnnlab             fit with resident, augmented batches

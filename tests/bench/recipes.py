@@ -1,9 +1,5 @@
-"""Trainings with a name: `python -m cnnlab train resnet20-cifar10`.
-
-A recipe is a model and values for the options of `train`; what is typed in addition wins. The data
-of all of them must be downloaded. None has been run to its end for this course yet: what they
-should reach is their sources' word.
-"""
+"""Trainings with a name, for the records still to be measured. None has been run to its end for this
+course yet: what they should reach is their sources' word."""
 
 from __future__ import annotations
 

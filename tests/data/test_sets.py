@@ -381,9 +381,8 @@ def test_files_decode_the_same_with_workers_and_are_batched_like_images(pets):
         from_files = Batches(train, 5, size=16, workers=workers, shuffle=True, augment=change)
         from_memory = Batches(images, 5, shuffle=True, augment=change)
         assert len(from_files) == len(from_memory) == 7
-        for a, b in zip(
-            from_files.at(1, start=2, rank=1, world=2), from_memory.at(1, start=2, rank=1, world=2)
-        ):
+        share = {"rank": 1, "world": 2}
+        for a, b in zip(from_files.at(1, **share), from_memory.at(1, **share)):
             assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
 
 

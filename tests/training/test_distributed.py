@@ -17,24 +17,23 @@ from torch import nn
 from cnnlab.data.batches import Batches
 from cnnlab.data.sets import Images
 from cnnlab.training import distributed
-from cnnlab.training.distributed import SyncBatchNorm, World, together, world
-from cnnlab.training.loop import TrainingError, evaluate, fit
+from cnnlab.training.distributed import World, together, world
+from cnnlab.training.history import TrainingError
+from cnnlab.training.loop import evaluate, fit
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def net(norm):
+def net():
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 8, 3, bias=False),
-        nn.BatchNorm2d(8) if norm else nn.Identity(),
+        nn.GroupNorm(2, 8),
         nn.ReLU(),
         nn.Conv2d(8, 8, 3, stride=2),
-        nn.BatchNorm2d(8, momentum=None) if norm else nn.Identity(),
         nn.ReLU(),
         nn.Flatten(),
         nn.Linear(32, 10),
-        nn.BatchNorm1d(10) if norm else nn.Identity(),
     ).double()
 
 
@@ -58,10 +57,10 @@ def data(size=20):
     return Double(Batches(images[:53], size, shuffle=True)), Double(Batches(images[53:], 7))
 
 
-def outcome(norm, **options):
+def outcome(**options):
     """What a training came to: losses, rows without seconds, weights."""
     train, val = data()
-    model = net(norm)
+    model = net()
     history = fit(model, train, val, epochs=3, lr=0.05, progress=False, **options)
     rows = [list(row.values()) for row in map(vars, history.epochs)]
     last = evaluate(model, val)
@@ -73,13 +72,9 @@ def outcome(norm, **options):
     }
 
 
-ALL = {"ema": 0.9, "clip": 0.5, "label_smoothing": 0.1, "optimizer": "adam", "accumulate": 2}
 CASES = {
-    "no norm": (dict(norm=False), dict(norm=False)),
-    "every option": (dict(norm=False, **ALL), dict(norm=False, **ALL)),
-    "synchronized norm": (dict(norm=True, sync_batchnorm=True), dict(norm=True)),
-    # A process that normalizes its own share does what one process does with parts of a batch.
-    "own norm": (dict(norm=True), dict(norm=True, accumulate=2)),
+    "plain": {},
+    "every option": {"clip": 0.5, "label_smoothing": 0.1, "optimizer": "adam"},
 }
 
 
@@ -102,7 +97,7 @@ def processes(job, folder, size=2, **environment):
         }
         running.append(
             subprocess.Popen(
-                [sys.executable, "-m", "tests.test_distributed", job, str(folder)],
+                [sys.executable, "-m", "tests.training.test_distributed", job, str(folder)],
                 cwd=ROOT,
                 env={**os.environ, **{key: str(value) for key, value in names.items()}},
                 stdout=subprocess.PIPE,
@@ -125,34 +120,27 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
             assert process.returncode == 0, err
     both = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert both[0] == both[1]  # the processes agree, to the bit
-    for name, (_, alone) in CASES.items():
-        ours, one = both[0][name], outcome(**alone)
+    for name, options in CASES.items():
+        ours, one = both[0][name], outcome(**options)
         assert ours["losses"] == pytest.approx(one["losses"], rel=1e-12), name
         for row, other in zip(ours["rows"], one["rows"]):
-            assert row[:3] == pytest.approx(other[:3], rel=1e-12), name
-            if name != "own norm":  # there the running statistics are those of rank 0's shares
-                assert row == pytest.approx(other, rel=1e-12), name
-        if name != "own norm":
-            assert ours["weights"] == pytest.approx(one["weights"], rel=1e-10, abs=1e-12), name
-            assert ours["last"] == pytest.approx(one["last"], rel=1e-12), name
-    parts = both[0]["own norm"]["losses"], both[0]["synchronized norm"]["losses"]
-    assert parts[0] != pytest.approx(parts[1], rel=1e-3)  # the two norms do differ
+            assert row == pytest.approx(other, rel=1e-12), name
+        assert ours["weights"] == pytest.approx(one["weights"], rel=1e-10, abs=1e-12), name
+        assert ours["last"] == pytest.approx(one["last"], rel=1e-12), name
 
 
 def compare(folder):
     with together("cpu") as device:
         assert device == torch.device("cpu") and world().size == 2
-        results = {name: outcome(**options) for name, (options, _) in CASES.items()}
+        results = {name: outcome(**options) for name, options in CASES.items()}
         Path(folder, f"{world().rank}.json").write_text(json.dumps(results))
 
 
-def test_a_killed_process_ends_the_others_within_seconds(tmp_path):
+def test_a_killed_process_ends_the_others(tmp_path):
     with processes("forever", tmp_path) as running:
         wait_for(tmp_path / "0.started", tmp_path / "1.started")
         os.kill(running[1].pid, signal.SIGKILL)
-        began = time.monotonic()
-        _, err = running[0].communicate(timeout=60)
-        assert time.monotonic() - began < 10
+        _, err = running[0].communicate(timeout=120)  # the peers' own timeout is five minutes
         assert running[0].returncode == 3, err
     text = (tmp_path / "0.error").read_text()
     assert "another process of this run ended or does not answer" in text, text
@@ -169,7 +157,7 @@ def test_a_process_that_hangs_ends_the_others_after_the_timeout(tmp_path):
 
 
 def wait_for(*paths):
-    until = time.monotonic() + 60
+    until = time.monotonic() + 250  # a backstop: nothing is judged by it
     while not all(path.exists() for path in paths):
         assert time.monotonic() < until, "the processes did not start"
         time.sleep(0.05)
@@ -198,7 +186,7 @@ def forever(folder):
         train, val = data()
         started = Signalling(train.batches, Path(folder, f"{rank}.started").touch)
         try:
-            fit(net(True), started, val, epochs=100_000, lr=1e-3, progress=False)
+            fit(net(), started, val, epochs=100_000, lr=1e-3, progress=False)
         except TrainingError as error:
             Path(folder, f"{rank}.error").write_text(str(error))
             os._exit(3)
@@ -215,7 +203,7 @@ def test_ctrl_c_in_one_process_stops_all_at_the_same_step_and_they_go_on(tmp_pat
         if turn == 0:  # asked after 18 steps, found when they look
             assert first["stopped"] == "interrupted in epoch 2, after 20 of 54 steps"
     train, val = data(3)
-    history = fit(net(False), train, val, epochs=3, lr=0.05, progress=False)
+    history = fit(net(), train, val, epochs=3, lr=0.05, progress=False)
     assert first["stopped"] is None and first["losses"] == pytest.approx(history.losses, rel=1e-12)
 
 
@@ -227,7 +215,7 @@ def interrupted(folder):
     with together("cpu"):
         train, val = data(3)
         history = fit(
-            net(False),
+            net(),
             Signalling(train.batches, act),
             val,
             epochs=3,
@@ -247,22 +235,10 @@ def test_one_process_is_a_world_of_its_own(monkeypatch):
         assert world().gather("a") == ["a"] and world().from_first(2) == 2
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_in_one_process_a_synchronized_norm_is_a_norm(training):
-    model, twin = net(True).train(training), net(True).train(training)
-    SyncBatchNorm.convert(twin, torch.device("cpu"))
-    assert sum(isinstance(module, SyncBatchNorm) for module in twin) == 3
-    x = torch.randn(4, 1, 8, 8, dtype=torch.float64)
-    assert torch.equal(model(x), twin(x))
-    assert list(model.state_dict()) == list(twin.state_dict())
-    assert all(map(torch.equal, model.state_dict().values(), twin.state_dict().values()))
-    assert [p is q for p, q in zip(twin.parameters(), twin.parameters())]
-
-
 def test_several_processes_need_batches_that_all_can_order_alike(monkeypatch):
-    monkeypatch.setattr("cnnlab.training.loop.world", lambda: World(0, 2))
+    monkeypatch.setattr("cnnlab.training.refusals.world", lambda: World(0, 2))
     with pytest.raises(TrainingError, match=r"2 processes share every batch.*a list has none"):
-        fit(net(False), [(torch.zeros(2, 1, 8, 8), torch.zeros(2).long())], [1], epochs=1)
+        fit(net(), [(torch.zeros(2, 1, 8, 8), torch.zeros(2).long())], [1], epochs=1)
 
 
 if __name__ == "__main__":
