@@ -14,11 +14,10 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -39,36 +38,20 @@ from cnnlab.course.look import (
 WIDTH = 7.2  # inches; 100 px each on the page
 _PNG_BYTES = 120_000
 
-# Over matplotlib's defaults, whatever the reader's own matplotlibrc says.
+_INKS = ("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor")
 _STYLE = {
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.edgecolor": MUTED,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 10.5,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-    "legend.fontsize": 9.5,
-    "legend.frameon": False,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "lines.linewidth": 2,
-    "lines.markersize": 5,
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), PAPER),
+    **dict.fromkeys(_INKS, INK),
+    **dict.fromkeys(("xtick.color", "ytick.color", "axes.edgecolor"), MUTED),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 9.5),
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
+    **{"axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left"},
+    **{"axes.labelsize": 10.5, "lines.linewidth": 2, "lines.markersize": 5},
+    **{"axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.6},
     "font.family": "DejaVu Sans",
 }
+# Decorates what draws: over matplotlib's defaults, whatever the reader's own matplotlibrc says.
+_look = style.context(["default", _STYLE])
 
 
 class Plot(Figure):
@@ -76,12 +59,12 @@ class Plot(Figure):
 
     alt = ""
 
+    @_look
     def png(self) -> bytes:
         """At twice the page's resolution, or less where that is over 120 kB."""
         for dpi in (200, 150, 100, 75):
             buffer = io.BytesIO()
-            with _look():
-                self.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+            self.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
             if buffer.tell() <= _PNG_BYTES:
                 break
         return buffer.getvalue()
@@ -90,13 +73,12 @@ class Plot(Figure):
         return f"Plot: {self.alt}"
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        width, height = self.get_size_inches()
-        return (
-            {"image/png": self.png(), "text/plain": repr(self)},
-            {"image/png": {"width": round(width * 100), "height": round(height * 100)}},
-        )
+        width, height = (round(inches * 100) for inches in self.get_size_inches())
+        size = {"image/png": {"width": width, "height": height}}
+        return {"image/png": self.png(), "text/plain": repr(self)}, size
 
 
+@_look
 def curves(
     series: Mapping[str, object],
     *,
@@ -116,40 +98,31 @@ def curves(
     reference lines by name (chance level). All runs of one name have the same length.
     """
     plot, axes = _begin(title, x_label, y_label, alt, height, log)
-    for index, (name, runs) in enumerate(_some(series, "series").items()):
+    for index, (name, runs) in enumerate(_some(series).items()):
         runs = np.atleast_2d(_numbers(runs, name))
         if runs.ndim != 2 or runs.size == 0:
-            raise CourseError(
-                f"{name!r} has shape {runs.shape}, expected (T,) or (runs, T) with at "
-                "least one value"
-            )
+            wanted = "(T,) or (runs, T) with at least one value"
+            raise CourseError(f"{name!r} has shape {runs.shape}, expected {wanted}")
         at = np.arange(1, runs.shape[1] + 1) if x is None else _numbers(x, "x")
         if len(at) != runs.shape[1]:
             raise CourseError(
                 f"{name!r} has {runs.shape[1]} values and x has {len(at)}: give one x per value"
             )
-        color, dash = _mark(index)
-        with _look():
-            axes.plot(
-                at,
-                runs.mean(0),
-                color=color,
-                linestyle=dash,
-                label=name,
-                marker=MARKERS[index % len(MARKERS)] if len(at) <= 20 else None,
-            )
-            if len(runs) > 1:
-                axes.fill_between(at, runs.min(0), runs.max(0), color=color, alpha=0.18, lw=0)
+        color, dash, marker = _mark(index)
+        marker = marker if len(at) <= 20 else None
+        axes.plot(at, runs.mean(0), color=color, linestyle=dash, label=name, marker=marker)
+        if len(runs) > 1:
+            axes.fill_between(at, runs.min(0), runs.max(0), color=color, alpha=0.18, lw=0)
     for name, value in (marks or {}).items():
-        with _look():
-            axes.axhline(value, color=MUTED, linestyle=":", linewidth=1.4, label=name)
+        axes.axhline(value, color=MUTED, linestyle=":", linewidth=1.4, label=name)
     if y_range:
         axes.set_ylim(*y_range)
-    if x is None:
+    if x is None and "x" not in log:
         axes.xaxis.get_major_locator().set_params(integer=True)
     return _finish(plot, axes)
 
 
+@_look
 def lines(
     series: Mapping[str, tuple[object, object]],
     *,
@@ -164,6 +137,7 @@ def lines(
     return _points(series, True, title, x_label, y_label, alt, log, height, None)
 
 
+@_look
 def scatter(
     series: Mapping[str, tuple[object, object]],
     *,
@@ -179,6 +153,7 @@ def scatter(
     return _points(series, False, title, x_label, y_label, alt, log, height, names)
 
 
+@_look
 def bars(
     groups: Sequence[str],
     series: Mapping[str, object],
@@ -188,46 +163,36 @@ def bars(
     y_label: str,
     alt: str,
     texts: bool = True,
-    log: bool = False,
     height: float = 3.6,
 ) -> Plot:
     """Bars of each name beside each other, in groups: G values, or R x G runs (mean, min-max).
 
     `texts` writes the (mean) value above each bar.
     """
-    plot, axes = _begin(title, x_label, y_label, alt, height, "y" if log else "")
-    wide = 0.8 / len(_some(series, "series"))
+    plot, axes = _begin(title, x_label, y_label, alt, height, "")
+    wide = 0.8 / len(_some(series))
     for index, (name, values) in enumerate(series.items()):
         runs = np.atleast_2d(_numbers(values, name))
         if runs.shape[1:] != (len(groups),):
-            raise CourseError(
-                f"{name!r} has shape {runs.shape[1:]}, expected one value for each of "
-                f"the {len(groups)} groups"
-            )
+            wanted = f"one value for each of the {len(groups)} groups"
+            raise CourseError(f"{name!r} has shape {runs.shape[1:]}, expected {wanted}")
         mean = runs.mean(0)
         at = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * wide
-        spread = None
-        if len(runs) > 1:  # at least 0: the mean of equal values can miss them by the last bit
-            spread = np.stack([mean - runs.min(0), runs.max(0) - mean]).clip(0)
-        with _look():
-            drawn = axes.bar(
-                at,
-                mean,
-                wide * 0.92,
-                color=SERIES[index % len(SERIES)],
-                label=name,
-                yerr=spread,
-                ecolor=INK,
-                capsize=3,
-            )
-            if texts:
-                axes.bar_label(drawn, [_short(v) for v in mean], padding=2, fontsize=9)
+        # At least 0: the mean of equal values can miss them by the last bit.
+        spread = np.stack([mean - runs.min(0), runs.max(0) - mean]).clip(0)
+        look = {"color": _mark(index)[0], "ecolor": INK, "capsize": 3}
+        drawn = axes.bar(
+            at, mean, wide * 0.92, label=name, yerr=spread if len(runs) > 1 else None, **look
+        )
+        if texts:
+            axes.bar_label(drawn, [_short(v) for v in mean], padding=2, fontsize=9)
     axes.set_xticks(range(len(groups)), groups)
     axes.grid(axis="x", visible=False)
     axes.margins(y=0.12 if len(series) == 1 else 0.25)  # room for the names, above the bars
     return _finish(plot, axes, legend=len(series) > 1, in_a_row=True)
 
 
+@_look
 def image_grid(
     images: object,
     *,
@@ -235,73 +200,43 @@ def image_grid(
     alt: str,
     titles: Sequence[str] = (),
     cols: int | None = None,
-    low: float | None = None,
-    high: float | None = None,
     signed: bool = False,
     cell: float = 0.9,
 ) -> Plot:
     """Small pictures in rows: (N, H, W), (N, 1 or 3, H, W) or (N, H, W, 3), uint8 or float.
 
-    One gray scale for all, from `low` to `high` (default: the range of all images; uint8 counts as
-    0 to 1). `signed`: blue below zero, white at zero, vermillion above (filters). `cell` is one
-    picture's inches.
+    One gray scale for all, the range of all images (uint8 counts as 0 to 1). `signed`: blue below
+    zero, white at zero, vermillion above (filters). `cell` is one picture's inches.
     """
     stack = _images(images)
     cols = cols or min(len(stack), max(int(WIDTH / (cell * 1.12)), 1))
     rows = math.ceil(len(stack) / cols)
     if titles and len(titles) != len(stack):
         raise CourseError(f"{len(titles)} titles for {len(stack)} images: give one each, or none")
-    low = float(stack.min()) if low is None else low
-    high = float(stack.max()) if high is None else high
-    if signed:
-        high = max(abs(low), abs(high)) or 1.0
-        low = -high
+    low, high = _limits(stack, None, None, signed)
     tall = cell * stack.shape[1] / stack.shape[2]
     gap, head = 0.3 if titles else 0.08, 0.45  # inches; exact, so that each draw is the same
     size = (max(cols * (cell + 0.08) + 0.2, len(title) * 0.1 + 0.3), rows * (tall + gap) + head)
     plot = _figure(title, alt, size)
     plot.set_layout_engine("none")
-    with _look():
-        plot.text(0.1 / size[0], 1 - 0.28 / size[1], title, fontsize=12, fontweight="bold")
-        grid = plot.subplots(
-            rows,
-            cols,
-            squeeze=False,
-            gridspec_kw={
-                "left": 0.1 / size[0],
-                "right": (cols * (cell + 0.08) + 0.02) / size[0],
-                "top": 1 - (head + (gap - 0.08 if titles else 0)) / size[1],
-                "bottom": 0.08 / size[1],
-                "wspace": 0.08 / cell,
-                "hspace": gap / tall,
-            },
-        )
-        for index, axes in enumerate(grid.flat):
-            axes.axis("off")
-            if index >= len(stack):
-                continue
-            image = stack[index]
-            if image.ndim == 3:
-                image = np.clip((image - low) / ((high - low) or 1.0), 0, 1)
-            axes.imshow(
-                image,
-                cmap=_ramp(signed, reverse=True),
-                vmin=low,
-                vmax=high,
-                interpolation="nearest",
-            )
-            if titles:
-                axes.set_title(titles[index], fontsize=9, fontweight="normal", loc="center", pad=2)
+    plot.text(0.1 / size[0], 1 - 0.28 / size[1], title, fontsize=12, fontweight="bold")
+    place = {"left": 0.1 / size[0], "right": (cols * (cell + 0.08) + 0.02) / size[0]}
+    place["top"] = 1 - (head + (gap - 0.08 if titles else 0)) / size[1]
+    place |= {"bottom": 0.08 / size[1], "wspace": 0.08 / cell, "hspace": gap / tall}
+    grid = plot.subplots(rows, cols, squeeze=False, gridspec_kw=place)
+    look = {"cmap": _ramp(signed, reverse=True), "vmin": low, "vmax": high}
+    for axes in grid.flat:
+        axes.axis("off")
+    for index, (axes, image) in enumerate(zip(grid.flat, stack)):
+        if image.ndim == 3:
+            image = np.clip((image - low) / ((high - low) or 1.0), 0, 1)
+        axes.imshow(image, interpolation="nearest", **look)
+        if titles:
+            axes.set_title(titles[index], fontsize=9, fontweight="normal", loc="center", pad=2)
     return plot
 
 
-def sheet(images: object, *, alt: str, count: int = 30, title: str = "") -> Plot:
-    """The first `count` images of a data set (`data.Images`) with the names of their classes."""
-    names = [images.classes[label] for label in images.labels[:count].tolist()]
-    title = title or f"{images.name}: {len(images):,} images"
-    return image_grid(images.images[:count], title=title, alt=alt, titles=names, low=0, high=1)
-
-
+@_look
 def heatmap(
     values: object,
     *,
@@ -322,43 +257,21 @@ def heatmap(
     matrix = _numbers(values, "values")
     if matrix.ndim != 2 or not matrix.size:
         raise CourseError(f"values have shape {matrix.shape}, expected (rows, cols)")
-    low = float(np.nanmin(matrix)) if low is None else low
-    high = float(np.nanmax(matrix)) if high is None else high
-    if signed:
-        high = max(abs(low), abs(high)) or 1.0
-        low = -high
+    low, high = _limits(matrix, low, high, signed)
     ratio = matrix.shape[1] / matrix.shape[0]
     square, width = 0.25 < ratio < 4, WIDTH
     if square:  # a figure that fits square cells: labels and color bar need the rest, in inches
         wide = min((height - 1.1) * ratio, WIDTH - 2.2)
         width, height = max(wide + 2.2, 4.4), wide / ratio + 1.1
     plot, axes = _begin(title, x_label, y_label, alt, height, "", width)
-    with _look():
-        ramp = _ramp(signed)
-        image = axes.imshow(
-            matrix,
-            cmap=ramp,
-            vmin=low,
-            vmax=high,
-            interpolation="nearest",
-            aspect="equal" if square else "auto",
-        )
-        bar = plot.colorbar(image, ax=axes, label=bar_label)
-        bar.outline.set_visible(False)
-        if texts:
-            for (row, col), value in np.ndenumerate(matrix):
-                if value != value:  # no such cell: left empty
-                    continue
-                fill = matplotlib.colors.to_hex(ramp((value - low) / ((high - low) or 1.0)))
-                axes.text(
-                    col,
-                    row,
-                    _short(value),
-                    ha="center",
-                    va="center",
-                    fontsize=8.5,
-                    color=text_on(fill),
-                )
+    look = {"cmap": _ramp(signed), "vmin": low, "vmax": high, "interpolation": "nearest"}
+    image = axes.imshow(matrix, aspect="equal" if square else "auto", **look)
+    plot.colorbar(image, ax=axes, label=bar_label).outline.set_visible(False)
+    middle = {"ha": "center", "va": "center", "fontsize": 8.5}
+    for (row, col), value in np.ndenumerate(matrix):
+        if texts and value == value:  # NaN: no such cell
+            ink = text_on(to_hex(image.cmap((value - low) / ((high - low) or 1.0))))
+            axes.text(col, row, _short(value), color=ink, **middle)
     axes.grid(False)
     for axis, ticks in ((axes.xaxis, x_ticks), (axes.yaxis, y_ticks)):
         if ticks is None:
@@ -371,94 +284,78 @@ def heatmap(
 # -- shared
 
 
-def _look():
-    return style.context(["default", _STYLE])
-
-
 def _figure(title: str, alt: str, size: tuple[float, float]) -> Plot:
-    for what, text in (("title", title), ("alt", alt)):
-        if not text.strip():
-            raise CourseError(f"the plot has an empty {what}: say in a sentence what it shows")
-    with _look():
-        plot = Plot(figsize=size, layout="constrained")
-        plot.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    if not (title.strip() and alt.strip()):
+        what = "alt" if title.strip() else "title"
+        raise CourseError(f"the plot has an empty {what}: say in a sentence what it shows")
+    plot = Plot(figsize=size, layout="constrained")
+    plot.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
     plot.alt = " ".join(alt.split())
     return plot
 
 
 def _begin(title, x_label, y_label, alt, height, log, width=WIDTH) -> tuple[Plot, Axes]:
     if not (x_label.strip() and y_label.strip()):
-        raise CourseError(
-            f"the axes are labeled {x_label!r} and {y_label!r}; name both, with units"
-        )
+        names = f"{x_label!r} and {y_label!r}"
+        raise CourseError(f"the axes are labeled {names}; name both, with units")
     if log not in ("", "x", "y", "xy"):
         raise CourseError(f"log is {log!r}, expected '', 'x', 'y' or 'xy'")
     plot = _figure(title, alt, (width, height))
-    with _look():
-        axes = plot.add_subplot()
-        axes.set_title(title)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        if "x" in log:
-            axes.set_xscale("log")
-        if "y" in log:
-            axes.set_yscale("log")
-    return plot, axes
+    scales = {f"{axis}scale": "log" for axis in log}
+    return plot, plot.add_subplot(title=title, xlabel=x_label, ylabel=y_label, **scales)
 
 
 def _finish(plot: Plot, axes: Axes, legend: bool = True, in_a_row: bool = False) -> Plot:
     names = axes.get_legend_handles_labels()[1]
-    if legend and len(names) > 1:
-        with _look():
-            if len(names) > 5:  # beside the plot, where it hides nothing
-                axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-            else:
-                axes.legend(ncols=len(names) if in_a_row else 1)
+    if legend and len(names) > 5:  # beside the plot, where it hides nothing
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    elif legend and len(names) > 1:
+        axes.legend(ncols=len(names) if in_a_row else 1)
     return _settled(plot)
 
 
 def _settled(plot: Plot) -> Plot:
     """With its layout fixed: each further draw would move the axes by a hair, and the bytes."""
-    with _look():
-        plot.draw_without_rendering()
+    plot.draw_without_rendering()
     plot.set_layout_engine("none")
     return plot
 
 
 def _points(series, joined, title, x_label, y_label, alt, log, height, names) -> Plot:
     plot, axes = _begin(title, x_label, y_label, alt, height, log)
-    for index, (name, (x, y)) in enumerate(_some(series, "series").items()):
+    for index, (name, (x, y)) in enumerate(_some(series).items()):
         x, y = _numbers(x, name), _numbers(y, name)
         if x.shape != y.shape or x.ndim != 1:
-            raise CourseError(
-                f"{name!r} has x of shape {x.shape} and y of shape {y.shape}, expected "
-                "two lists of one length"
-            )
-        color, dash = _mark(index)
-        with _look():
-            axes.plot(
-                x,
-                y,
-                color=color,
-                linestyle=dash if joined else "none",
-                label=name,
-                marker=MARKERS[index % len(MARKERS)] if len(x) <= 30 or not joined else None,
-                markersize=5 if joined else 7,
-            )
-            for px, py, text in zip(x, y, (names or {}).get(name, ())):
-                axes.margins(0.1)  # room for the words
-                axes.annotate(text, (px, py), xytext=(6, 4), textcoords="offset points", fontsize=9)
+            shapes = f"x of shape {x.shape} and y of shape {y.shape}"
+            raise CourseError(f"{name!r} has {shapes}, expected two lists of one length")
+        color, dash, marker = _mark(index)
+        look = {"marker": marker, "linestyle": "none", "markersize": 7}
+        if joined:
+            look = {"marker": marker if len(x) <= 30 else None, "linestyle": dash}
+        axes.plot(x, y, color=color, label=name, **look)
+        for px, py, text in zip(x, y, (names or {}).get(name, ())):
+            axes.margins(0.1)  # room for the words
+            axes.annotate(text, (px, py), xytext=(6, 4), textcoords="offset points", fontsize=9)
     return _finish(plot, axes)
 
 
-def _mark(index: int) -> tuple[str, object]:
-    return SERIES[index % len(SERIES)], DASHES[index % len(DASHES)]
+def _mark(index: int) -> tuple:
+    """Color, dash and marker of a series: no two of seven share any of them."""
+    return tuple(marks[index % len(marks)] for marks in (SERIES, DASHES, MARKERS))
 
 
-def _some(series: Mapping, what: str) -> Mapping:
+def _some(series: Mapping) -> Mapping:
     if not series:
-        raise CourseError(f"{what} is empty: give at least one name with its values")
+        raise CourseError("series is empty: give at least one name with its values")
     return series
+
+
+def _limits(values: np.ndarray, low, high, signed: bool) -> tuple[float, float]:
+    """The ends of the color scale: as given, else the values' own; about zero when signed."""
+    low = float(np.nanmin(values)) if low is None else low
+    high = float(np.nanmax(values)) if high is None else high
+    reach = max(abs(low), abs(high)) or 1.0
+    return (-reach, reach) if signed else (low, high)
 
 
 def _numbers(values: object, name: str) -> np.ndarray:
@@ -467,10 +364,8 @@ def _numbers(values: object, name: str) -> np.ndarray:
             return np.stack([np.asarray(_off_graph(v), dtype=float) for v in values])
         return np.asarray(_off_graph(values), dtype=float)
     except (TypeError, ValueError) as error:
-        raise CourseError(
-            f"{name!r} cannot be read as numbers ({error}); give equally long lists of "
-            "numbers, an array or a CPU tensor"
-        ) from None
+        advice = "give equally long lists of numbers, an array or a CPU tensor"
+        raise CourseError(f"{name!r} cannot be read as numbers ({error}); {advice}") from None
 
 
 def _off_graph(values: object) -> object:
@@ -486,10 +381,8 @@ def _images(images: object) -> np.ndarray:
     if stack.ndim == 4 and stack.shape[-1] == 1:
         stack = stack[..., 0]
     if not stack.size or not (stack.ndim == 3 or (stack.ndim == 4 and stack.shape[-1] == 3)):
-        raise CourseError(
-            f"images have shape {stack.shape}, expected (N, H, W), (N, 1 or 3, H, W) "
-            "or (N, H, W, 3)"
-        )
+        wanted = "(N, H, W), (N, 1 or 3, H, W) or (N, H, W, 3)"
+        raise CourseError(f"images have shape {stack.shape}, expected {wanted}")
     return stack / 255.0 if stack.dtype == np.uint8 else stack.astype(float)
 
 

@@ -8,7 +8,6 @@ import torch
 
 from cnnlab.course.errors import CourseError
 from cnnlab.course.pictures import plots
-from cnnlab.data.sets import load
 
 LABELS = {"title": "A title", "x_label": "epoch", "y_label": "loss", "alt": "One line falls."}
 
@@ -200,12 +199,3 @@ def test_plots_need_neither_pyplot_nor_torch():
         "assert not {'matplotlib.pyplot', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-def test_a_sheet_shows_images_with_their_class_names():
-    digits = load("digits").train
-    sheet = plots.sheet(digits, count=12, alt="Twelve digits.")
-    shown = [axes.get_title(loc="center") for axes in sheet.axes if axes.images]
-    assert shown == [digits.classes[label] for label in digits.labels[:12].tolist()]
-    assert any(text.get_text() == "digits train: 1,257 images" for text in sheet.texts)
-    assert np.allclose(sheet.axes[0].images[0].get_array(), digits.images[0, 0] / 255)
