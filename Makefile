@@ -2,7 +2,7 @@
 #   make lab                          make test
 #   make lab PYTHON=python3.12        make test ONLY=tests/test_arithmetic.py
 .DEFAULT_GOAL := help
-.PHONY: help environment lab test check refresh clean
+.PHONY: help environment lab test check refresh bench shots latency clean
 
 IN := .venv/bin/python
 export PYTHON
@@ -12,15 +12,25 @@ export JUPYTER_PREFER_ENV_PATH := 1
 PORT ?= 8888
 WORKERS ?= 2
 ONLY ?= tests notebooks
-NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=120 \
+BENCH ?= start
+# The time for a cell is a backstop: no result depends on how busy the machine is.
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=1200 \
          --nbval-sanitize-with=tests/nbval_sanitize.cfg
+# A file, with its notebook's kernel or its browser, stays on one worker; tests/suite.py orders them.
+SHARED := --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 help:
 	@echo "make lab        open the course in JupyterLab (the first time: build the environment)"
 	@echo "make test       unit tests, every notebook compared with its stored outputs, browser tests"
 	@echo "                make test ONLY=tests/test_arithmetic.py   or ONLY=notebooks/01-*.ipynb"
-	@echo "make check      notebooks normalised? imports, size, dependency lists in order? (seconds)"
-	@echo "make refresh    run and normalise every notebook; one: make refresh NB=notebooks/01-*.ipynb"
+	@echo ""
+	@echo "For those who work on the course:"
+	@echo "make check      format, notebooks normalized, imports, dependency lists; sizes (seconds)"
+	@echo "make refresh    run and normalize every notebook; one: make refresh NB=notebooks/01-*.ipynb"
+	@echo "make bench      time the course beside its peers: make bench BENCH=start, trace or train,"
+	@echo "                or chapters: seconds of every notebook"
+	@echo "make shots      pictures of a notebook in shots/: make shots NB=notebooks/01-*.ipynb"
+	@echo "make latency    from a key press to the changed picture, every explorer"
 	@echo "make clean      remove the environment and caches; notebooks and my-progress stay"
 
 environment:
@@ -34,15 +44,28 @@ lab: environment
 	    $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(LAB)
 
 test: environment
-	@$(IN) -m pytest -p tests.suite $(NBVAL) --numprocesses=$(WORKERS) --dist=loadscope $(ONLY)
+	@$(IN) -m pytest -p tests.suite $(NBVAL) $(SHARED) $(ONLY)
 
 check: environment
+	@$(IN) -m ruff format --check --quiet . || \
+	    { echo "Not in the house's format: $(IN) -m ruff format ."; exit 1; }
+	@$(IN) -m ruff check --quiet .
 	@$(IN) -m tests.tools.notebooks check $(NB)
 	@$(IN) -m pytest --quiet tests/test_house.py tests/test_project.py
+	@$(IN) -m tests.tools.sizes
 
 refresh: environment
 	@$(IN) -m tests.tools.notebooks refresh $(NB)
 
+bench: environment
+	@$(IN) -m tests.bench $(BENCH)
+
+shots: environment
+	@$(IN) -m tests.tools.shots $(or $(NB),$(error name a notebook: make shots NB=notebooks/01-*.ipynb)) shots
+
+latency: environment
+	@$(IN) -m tests.tools.latency
+
 clean:
-	rm -rf .venv .venv.lock build cnnlab.egg-info .pytest_cache .hypothesis
+	rm -rf .venv .venv.lock build cnnlab.egg-info .pytest_cache .hypothesis .ruff_cache shots
 	find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

@@ -15,7 +15,7 @@ LEAST_SHARE = 0.80
 
 
 @pytest.mark.parametrize("path", tools.notebooks(), ids=lambda path: path.stem)
-def test_stored_notebook_is_normalised(path):
+def test_stored_notebook_is_normalized(path):
     assert tools.problems(path) == []
 
 
@@ -98,10 +98,10 @@ def untidy():
 
 
 def normal(notebook):
-    return tools.normalise(nbformat.writes(notebook), "03-small-kernels")
+    return tools.normalize(nbformat.writes(notebook), "03-small-kernels")
 
 
-def test_normalise_removes_noise_and_nothing_else():
+def test_normalize_removes_noise_and_nothing_else():
     notebook = json.loads(normal(untidy()))
     assert notebook["metadata"] == tools.METADATA
     title, printing, explorer, slider, raises = notebook["cells"]
@@ -118,9 +118,9 @@ def test_normalise_removes_noise_and_nothing_else():
     assert raises["outputs"][0]["traceback"] == ["ZeroDivisionError: division by zero"]
 
 
-def test_normalise_twice_gives_the_same_bytes():
+def test_normalize_twice_gives_the_same_bytes():
     once = normal(untidy())
-    assert tools.normalise(once, "03-small-kernels") == once
+    assert tools.normalize(once, "03-small-kernels") == once
     assert once.endswith("}\n") and '\n "cells"' in once
 
 
@@ -135,7 +135,7 @@ def test_ids_stay_unique():
 
 @pytest.fixture
 def stored(tmp_path):
-    """A normalised notebook on the disk, and a function that changes it and asks for problems."""
+    """A normalized notebook on the disk, and a function that changes it and asks for problems."""
     path = tmp_path / "03-small-kernels.ipynb"
     path.write_text(normal(untidy()))
 
@@ -144,7 +144,7 @@ def stored(tmp_path):
         if change:
             change(notebook)
         text = nbformat.writes(notebook) + "\n"
-        path.write_text(tools.normalise(text, path.stem) if again else text)
+        path.write_text(tools.normalize(text, path.stem) if again else text)
         return "\n".join(tools.problems(path))
 
     return problems_after
@@ -154,16 +154,16 @@ def set_output(cell, **changes):
     cell.outputs[0].update(changes)
 
 
-def test_a_normalised_notebook_has_no_problems(stored):
+def test_a_normalized_notebook_has_no_problems(stored):
     assert stored() == ""
 
 
 @pytest.mark.parametrize(
     "change, expected",
     [
-        (lambda n: n.metadata.update(widgets={}), "not normalised"),
-        (lambda n: n.cells[2].update(execution_count=5), "not normalised"),
-        (lambda n: n.cells[2].metadata.update(execution={"x": 1}), "not normalised"),
+        (lambda n: n.metadata.update(widgets={}), "not normalized"),
+        (lambda n: n.cells[2].update(execution_count=5), "not normalized"),
+        (lambda n: n.cells[2].metadata.update(execution={"x": 1}), "not normalized"),
         (lambda n: n.cells[1].update(execution_count=None), "03-print-1-print-2: it was never run"),
         (
             lambda n: n.cells[1].outputs[0].update(text="at 0x7f3aa0b1c2d0\n"),

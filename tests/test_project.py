@@ -207,7 +207,7 @@ def test_the_course_needs_the_oldest_torch_it_says():
 def test_make_without_a_goal_explains_itself():
     answer = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, timeout=60)
     assert answer.returncode == 0
-    for goal in ("lab", "test", "check", "refresh", "clean"):
+    for goal in ("lab", "test", "check", "refresh", "bench", "shots", "latency", "clean"):
         assert f"make {goal}" in answer.stdout
 
 
