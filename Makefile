@@ -51,8 +51,8 @@ check: environment
 	    { echo "Not in the house's format: $(IN) -m ruff format ."; exit 1; }
 	@$(IN) -m ruff check --quiet .
 	@$(IN) -m tests.tools.notebooks check $(NB)
-	@$(IN) -m pytest --quiet tests/test_house.py tests/test_project.py
 	@$(IN) -m tests.tools.sizes
+	@$(IN) -m pytest --quiet tests/test_house.py tests/test_project.py
 
 refresh: environment
 	@$(IN) -m tests.tools.notebooks refresh $(NB)

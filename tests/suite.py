@@ -27,7 +27,7 @@ except ImportError:  # Windows has none: no memory is reported there
 
 KINDS = ("unit tests", "notebook cells", "browser tests")
 # Longest files first, so that the last ones, which one worker may run alone, are short.
-FIRST = ("notebook cells", "browser tests", "unit tests")
+LONGEST_FIRST = (".ipynb::", "tests/browser/", "tests/training/", "tests/trace/", "")
 WORKER_BYTES = 2e9
 NO_BROWSER = "no Chromium: install it (Debian: apt install chromium) or name one in CNNLAB_CHROMIUM"
 
@@ -70,7 +70,7 @@ def pytest_runtest_setup(item):
 def pytest_collection_modifyitems(items):
     """Long files first. Browser tests: marked by their place; without a browser, skipped, or
     failed in CI."""
-    items.sort(key=lambda item: FIRST.index(kind(item.nodeid)))
+    items.sort(key=lambda item: [part in item.nodeid for part in LONGEST_FIRST].index(True))
     able = find_chromium() is not None or os.environ.get("CI")
     for item in items:
         if kind(item.nodeid) == "browser tests":
