@@ -120,7 +120,7 @@ def test_a_draw_that_gives_no_svg_is_a_fault():
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"kernl": 3}, "tiny_one has no 'kernl': did you mean 'kernel'"),
+        ({"kernl": 3}, "tiny_one has no 'kernl'. Did you mean 'kernel'\\? It has size"),
         ({"kernel": 13}, "kernel is 13, expected a number from 1 to 12"),
         ({"kernel": 2.5}, "kernel is 2.5, expected a whole number"),
         ({"kernel": "3"}, "kernel is '3', expected a number from 1 to 12"),

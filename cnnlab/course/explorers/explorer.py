@@ -6,7 +6,6 @@ controls into state and sends the finished string to the browser in one update.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import threading
@@ -19,6 +18,7 @@ import anywidget
 import ipywidgets
 import traitlets
 
+from cnnlab._tools import did_you_mean
 from cnnlab.course.look import WIDTH, inline
 from cnnlab.course.pictures import svg as drawings
 
@@ -175,12 +175,8 @@ class Explorer:
             return
         if name not in self._controls:
             known = [*self._controls, *self._hidden]
-            close = difflib.get_close_matches(name, known, n=1)
-            raise ValueError(
-                f"{self.name} has no {name!r}: "
-                + (f"did you mean {close[0]!r}? " if close else "")
-                + f"It has {', '.join(known)}"
-            )
+            hint = f"{did_you_mean(name, known)} It has {', '.join(known)}"
+            raise ValueError(f"{self.name} has no {name!r}.{hint}")
         wanted = self._controls[name].accept(value)
         if wanted:
             raise ValueError(f"{name} is {value!r}, expected {wanted}")

@@ -49,7 +49,8 @@ def grid(
         down = "".join(f"M{number(x + i * cell)} {number(y)}v{tall}" for i in range(cols + 1))
         svg.path(across + down, stroke=lines, line=min(1, cell / 12))
     if texts is not None:
-        size = min(TEXT, cell * 0.5, cell * 1.5 / max(len(t) for line in texts for t in line))
+        longest = max(1, *(len(text) for line in texts for text in line))
+        size = min(TEXT, cell * 0.5, cell * 1.5 / longest)
         for r, line in enumerate(texts):
             for c, text in enumerate(line):
                 if text:

@@ -41,6 +41,7 @@ def test_a_grid_writes_texts_that_can_be_read():
     assert [(t.text, t.get("x")) for t in elements(svg, "text")] == [("a", "10"), ("b", "30")]
     dark, light = (text.get("fill") for text in elements(svg, "text"))
     assert dark != INK and light == INK
+    assert elements(drawn(1, 1, 20, values=[["#000000"]], texts=[[""]]), "text") == []
 
 
 def test_a_grid_of_the_wrong_shape_says_so():
