@@ -279,6 +279,7 @@ def _doctor(options: argparse.Namespace) -> int:
     rows.append(("device", f"{device}, {name}"))
 
     from cnnlab.course import lesson
+    from cnnlab.course.logbook import progress_folder
     from cnnlab.data.sets import data_folder
 
     try:
@@ -298,7 +299,7 @@ def _doctor(options: argparse.Namespace) -> int:
         rows.append(("torchvision", f"cannot be imported: {_sentence(error)}"))
         status = 1
     rows.append(("data", f"{data_folder()} (set CNNLAB_DATA to change it)"))
-    progress = lesson.progress_folder().resolve()
+    progress = progress_folder().resolve()
     rows.append(("progress", f"{progress} (set CNNLAB_PROGRESS to change it)"))
     return _report(rows, status)
 

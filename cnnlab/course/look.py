@@ -140,3 +140,19 @@ class Card:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self.to_html()}
+
+
+def show_card(card: Card) -> None:
+    """In a notebook the card, elsewhere its text."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        shell = None
+    else:
+        shell = get_ipython()
+    if shell is None:
+        print(card)
+        return
+    from IPython.display import display
+
+    display(card)

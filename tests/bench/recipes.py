@@ -1,5 +1,7 @@
-"""Trainings with a name, for the records still to be measured. None has been run to its end for this
-course yet: what they should reach is their sources' word."""
+"""Trainings with a name, for the records still to be measured.
+
+None has been run to its end for this course yet: what they should reach is their sources' word.
+"""
 
 from __future__ import annotations
 

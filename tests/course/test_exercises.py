@@ -7,15 +7,9 @@ import torch
 from torch import nn
 
 from cnnlab.course.errors import CourseError
-from cnnlab.course.exercises.exercise import (
-    Exercise,
-    Exercises,
-    Mistake,
-    at_least,
-    at_most,
-    output_of,
-    time_limit,
-)
+from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.judge import at_least, at_most
+from cnnlab.course.exercises.sandbox import output_of, time_limit
 from cnnlab.course.quiz import Option, Question, Quiz
 from tests.tools.verify import verify
 
@@ -118,7 +112,8 @@ def test_a_function_that_forgets_its_return_has_been_attempted():
         (None, "got None"),
         (
             6,
-            "got the number 6; this exercise checks the function itself: ex.area.check(my_function)",
+            "got the number 6; this exercise checks the function itself: "
+            "ex.area.check(my_function)",
         ),
         ("area", "got the string 'area'"),
         (lambda a: a, "takes (a), expected (height, width)"),
@@ -487,7 +482,7 @@ def test_exercises_are_found_by_name():
     assert exercises.area.name == "area" and len(exercises) == 2
     assert "number" in dir(exercises)
     with pytest.raises(AttributeError, match="no exercise 'aera': did you mean 'area'"):
-        exercises.aera
+        _ = exercises.aera
 
 
 def test_the_overview_knows_what_was_passed():

@@ -7,10 +7,12 @@ import types
 
 import pytest
 
+from cnnlab import _tools
 from cnnlab.course import lesson as lesson_module
 from cnnlab.course.errors import CourseError
 from cnnlab.course.exercises.exercise import Exercise, Exercises
-from cnnlab.course.lesson import Progress, start
+from cnnlab.course.lesson import start
+from cnnlab.course.logbook import Progress
 from cnnlab.course.quiz import Option, Question, Quiz
 from tests.threads import overlap
 
@@ -21,6 +23,11 @@ def ch77():
         Exercise("weights", "Weights", "compute", 2, 27, hints=("h",), note="n"),
         Exercise("macs", "MACs", "compute", 2, 9, hints=("h",), note="n"),
     )
+    return module
+
+
+def ch77_quiz():
+    module = types.ModuleType("cnnlab.course.exercises.ch77_quiz")
     module.quiz = Quiz(Question("q", (Option("a", "f", right=True), Option("b", "f"))))
     return module
 
@@ -28,6 +35,7 @@ def ch77():
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cnnlab.course.exercises.ch77", ch77())
+    monkeypatch.setitem(sys.modules, "cnnlab.course.exercises.ch77_quiz", ch77_quiz())
     monkeypatch.setattr(lesson_module, "chapters", lambda: ["77"])
     monkeypatch.setenv("CNNLAB_PROGRESS", str(tmp_path / "kept"))
     monkeypatch.delenv("CNNLAB_SCALE", raising=False)
@@ -259,7 +267,7 @@ def test_a_read_only_folder_is_said_once(folder, monkeypatch, capsys):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(lesson_module.tempfile, "NamedTemporaryFile", refuse)
+    monkeypatch.setattr(_tools, "open", refuse, raising=False)
     lesson = start("77")
     lesson.exercises.weights.check(27)
     lesson.exercises.macs.check(9)

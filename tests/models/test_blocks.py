@@ -24,7 +24,8 @@ from cnnlab.models.blocks import ConvNormActivation, check_image, init_he
         (
             (1, 3, 30, 9),
             [("pooling 1", 8), ("pooling 2", 16), ("pooling 3", 32)],
-            r"nothing is left for pooling 2, which needs .* 16x16, got 30x9.*whole network needs 32x32",
+            r"nothing is left for pooling 2, which needs .* 16x16, got 30x9.*whole network needs "
+            r"32x32",
         ),
     ],
 )

@@ -1,16 +1,12 @@
-"""Exercises and quiz of chapter 00, Start here."""
+"""Exercises of chapter 00, Start here."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from cnnlab.course.exercises.exercise import (
-    Exercise,
-    Exercises,
-    Mistake,
-    output_of,
-)
+from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.sandbox import output_of
 
 
 def accuracy(scores, labels):

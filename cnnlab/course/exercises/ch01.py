@@ -1,4 +1,4 @@
-"""Chapter 01, convolution arithmetic: five exercises and a quiz."""
+"""Chapter 01, convolution arithmetic: five exercises."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from cnnlab.course.exercises.exercise import (
-    Exercise,
-    Exercises,
-    Mistake,
-    at_most,
-    called,
-    output_of,
-)
+from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.judge import at_most
+from cnnlab.course.exercises.sandbox import called, output_of
 
 # -- implement: MACs from the input's size
 

@@ -1,4 +1,4 @@
-"""Exercises and quiz of chapter 02, Receptive fields."""
+"""Exercises of chapter 02, Receptive fields."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import torch
 from torch import nn
 
 from cnnlab.arithmetic import Window
-from cnnlab.course.exercises.exercise import (
-    Exercise,
-    Exercises,
-    Mistake,
-    at_least,
-    called,
-    output_of,
-)
+from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.judge import at_least
+from cnnlab.course.exercises.sandbox import called, output_of
 from cnnlab.probes import support
 
 # -- sees: the recurrence from the other end

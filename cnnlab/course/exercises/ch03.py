@@ -1,4 +1,4 @@
-"""Exercises and quiz of chapter 03, small kernels."""
+"""Exercises of chapter 03, small kernels."""
 
 from __future__ import annotations
 
@@ -6,16 +6,9 @@ import torch
 from torch import nn
 
 from cnnlab.arithmetic import conv_params, stack_kernel
-from cnnlab.course.exercises.exercise import (
-    Exercise,
-    Exercises,
-    Mistake,
-    at_least,
-    at_most,
-    called,
-    output_of,
-    reads_of,
-)
+from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.judge import at_least, at_most
+from cnnlab.course.exercises.sandbox import called, output_of, reads_of
 
 # -- break_even: the largest hidden width that still saves weights
 

@@ -1,4 +1,4 @@
-"""Exercises and quiz of chapter 04, AlexNet."""
+"""Exercises of chapter 04, AlexNet."""
 
 from __future__ import annotations
 
@@ -7,15 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import GeometryError, conv_params
-from cnnlab.course.exercises.exercise import (
-    Exercise,
-    Exercises,
-    Mistake,
-    at_least,
-    at_most,
-    called,
-    output_of,
-)
+from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.judge import at_least, at_most
+from cnnlab.course.exercises.sandbox import called, output_of
 from cnnlab.course.explorers.ch04_grouped import layer, through
 
 # -- top_k: the share of images whose truth is among the k highest logits

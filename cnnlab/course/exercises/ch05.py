@@ -1,18 +1,13 @@
-"""Exercises and quiz of chapter 05, VGG."""
+"""Exercises of chapter 05, VGG."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from cnnlab.course.exercises.exercise import (
-    Exercise,
-    Exercises,
-    Mistake,
-    at_least,
-    at_most,
-    called,
-)
+from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.judge import at_least, at_most
+from cnnlab.course.exercises.sandbox import called
 from cnnlab.models.vgg import TABLE, VGG
 from cnnlab.trace.run import TraceError, trace
 

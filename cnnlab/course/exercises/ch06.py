@@ -1,4 +1,4 @@
-"""Exercises and quiz of chapter 06, Inception and GoogLeNet."""
+"""Exercises of chapter 06, Inception and GoogLeNet."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import conv_params
-from cnnlab.course.exercises.exercise import (
-    Exercise,
-    Exercises,
-    Mistake,
-    at_most,
-    called,
-    output_of,
-)
+from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.judge import at_most
+from cnnlab.course.exercises.sandbox import called, output_of
 
 # -- collapse: two linear layers with nothing between
 
@@ -264,19 +259,14 @@ def _observe_axis(answer):
     count = sum(p.numel() for p in EqualBranches(24).parameters())
     if [*seen.values()] != [(2, 48, 6, 6), count]:
         return seen
-    return seen | {
-        "the branches are 1x1, then 1x1, ReLU and 3x3, then 3x3 max pooling and 1x1": _does_the_same(
-            model, EqualBranches(24), image
-        ),
-        **{
-            name: not _does_the_same(model, wrong(24), image)
-            for name, wrong in (
-                ("the pooling takes the maximum", _AveragePooling),
-                ("there is a pooling", _NoPooling),
-                ("there is a ReLU", _ReLULost),
-            )
-        },
+    right = "the branches are 1x1, then 1x1, ReLU and 3x3, then 3x3 max pooling and 1x1"
+    wrong = {
+        "the pooling takes the maximum": _AveragePooling,
+        "there is a pooling": _NoPooling,
+        "there is a ReLU": _ReLULost,
     }
+    seen[right] = _does_the_same(model, EqualBranches(24), image)
+    return seen | {name: not _does_the_same(model, w(24), image) for name, w in wrong.items()}
 
 
 def _built(answer, solution, inputs):

@@ -1,4 +1,4 @@
-"""Exercises and quiz of chapter 07, why depth fails."""
+"""Exercises of chapter 07, why depth fails."""
 
 from __future__ import annotations
 
@@ -6,15 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.course.exercises.exercise import (
-    Exercise,
-    Exercises,
-    Mistake,
-    at_least,
-    at_most,
-    called,
-    output_of,
-)
+from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.judge import at_least, at_most
+from cnnlab.course.exercises.sandbox import called, output_of
 
 # -- copying: a convolution that passes on what it gets
 

@@ -1,4 +1,4 @@
-"""Exercises and quiz of chapter 08, ResNet and skip connections."""
+"""Exercises of chapter 08, ResNet and skip connections."""
 
 from __future__ import annotations
 
@@ -6,16 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.course.exercises.exercise import (
-    Exercise,
-    Exercises,
-    Mistake,
-    at_least,
-    at_most,
-    called,
-    output_of,
-    reads_of,
-)
+from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.judge import at_least, at_most
+from cnnlab.course.exercises.sandbox import called, output_of, reads_of
 from cnnlab.models.resnet import BasicBlock, ResNet
 from cnnlab.trace.run import trace
 

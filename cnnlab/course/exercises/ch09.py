@@ -1,4 +1,4 @@
-"""Exercises and quiz of chapter 09, DenseNet."""
+"""Exercises of chapter 09, DenseNet."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ import math
 import torch
 from torch import nn
 
-from cnnlab.course.exercises.exercise import (
-    Exercise,
-    Exercises,
-    Mistake,
-    at_least,
-    at_most,
-    called,
-    output_of,
-    reads_of,
-)
+from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.judge import at_least, at_most
+from cnnlab.course.exercises.sandbox import called, output_of, reads_of
 from cnnlab.course.explorers.ch09_dense_block import dense
 
 # -- widths: what enters each block, and what leaves the last one

@@ -1,0 +1,108 @@
+"""What a learner did, on disk: exercises, quiz and predictions of every chapter, in one file."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from cnnlab._tools import write_whole
+from cnnlab.course.look import Card, show_card
+
+FOLDER = "my-progress"
+
+
+class Progress:
+    """The learner's progress: one JSON file, written whole or not at all.
+
+    Damaged: set aside as `.damaged` and said so. Not writable: said so once, kept in memory.
+    """
+
+    def __init__(self, folder: Path):
+        self.file = folder / "progress.json"
+        self.warnings: list[str] = []
+        self._writable = True
+        self._lock = threading.Lock()  # a quiz speaks in another thread than the cells
+        self._chapters = self._read()
+
+    def chapter(self, chapter: str) -> dict:
+        """What was recorded for a chapter: {"exercises": ..., "quiz": ..., "predictions": ...}."""
+        kept = self._chapters.setdefault(chapter, {})
+        for key, empty in (("exercises", {}), ("quiz", {}), ("predictions", {})):
+            kept.setdefault(key, empty)
+        return kept
+
+    def solved(self, chapter: str) -> list[str]:
+        entries = self.chapter(chapter)["exercises"]
+        return [name for name, entry in entries.items() if entry["passed"]]
+
+    def update(self, chapter: str, change: Callable[[dict], object]) -> None:
+        """Apply `change` to a chapter's record and save; other notebooks' records are re-read."""
+        with self._lock:
+            if self._writable:
+                self._chapters = self._read()
+            change(self.chapter(chapter))
+            if self._writable:
+                self._write()
+
+    def place(self) -> str:
+        return self.file.as_posix() if self._writable else "memory only"
+
+    def _read(self) -> dict:
+        try:
+            chapters = json.loads(self.file.read_text(encoding="utf-8"))["chapters"]
+            if not all(_sound(kept) for kept in chapters.values()):
+                raise ValueError("not as written by this course")
+            return chapters
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            return self._in_memory(error)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            aside = self.file.with_suffix(".json.damaged")
+            try:
+                os.replace(self.file, aside)
+            except OSError as error:
+                return self._in_memory(error)
+            self.warnings.append(
+                f"{self.file} was damaged: set aside as {aside.name}, and a new one begun."
+            )
+            return {}
+
+    def _write(self) -> None:
+        text = json.dumps({"chapters": self._chapters}, indent=1, sort_keys=True)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.file, text.encode())
+        except OSError as error:
+            self._in_memory(error)
+
+    def _in_memory(self, error: OSError) -> dict:
+        self._writable = False
+        self.warnings.append(
+            f"Progress cannot be kept in {self.file.parent} "
+            f"({error.strerror or error}): it lasts until the kernel stops. "
+            "Set CNNLAB_PROGRESS to a folder you can write to."
+        )
+        show_card(Card("muted", "Progress is not saved", (self.warnings[-1],)))
+        return {}
+
+
+def _sound(kept: dict) -> bool:
+    """Whether a chapter's record has the form in which it is written."""
+    exercises, quiz, predictions = (kept.get(k, {}) for k in ("exercises", "quiz", "predictions"))
+    return (
+        all(
+            isinstance(e["passed"], bool) and isinstance(e["tries"], int)
+            for e in exercises.values()
+        )
+        and (quiz == {} or all(isinstance(quiz[k], int) for k in ("right", "total")))
+        and all(isinstance(p, dict) for p in predictions.values())
+    )
+
+
+def progress_folder() -> Path:
+    """Where progress is kept: `CNNLAB_PROGRESS`, else my-progress/ beside the notebook."""
+    return Path(os.environ.get("CNNLAB_PROGRESS") or FOLDER)
