@@ -13,9 +13,9 @@ def overlap(first: Callable, second: Callable, held: threading.Event, go_on: thr
     """
     threads = [threading.Thread(target=first), threading.Thread(target=second)]
     threads[0].start()
-    assert held.wait(10)
+    assert held.wait(120)
     threads[1].start()
     threads[1].join(0.2)  # time to overtake, were it let
     go_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(120)
