@@ -186,9 +186,8 @@ def test_undocumented_finds_functions_classes_and_modules():
 
 # Every file of the repository
 
-HIDDEN = set(
-    ".venv .git .pytest_cache .hypothesis __pycache__ my-progress .ipynb_checkpoints".split()
-)
+NO_SOURCES = ".venv .git .ruff_cache .pytest_cache .hypothesis __pycache__ .ipynb_checkpoints"
+HIDDEN = {*NO_SOURCES.split(), "my-progress", "my-course"}
 
 
 def files():
