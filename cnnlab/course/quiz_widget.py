@@ -24,7 +24,7 @@ class QuizView(anywidget.AnyWidget):
 
 
 def quiz_view(quiz) -> QuizView:
-    """The quiz's questions as a widget; `quiz` is a `cnnlab.course.exercises.exercise.Quiz`."""
+    """The quiz's questions as a widget; `quiz` is a `cnnlab.course.quiz.Quiz`."""
     empty = len(quiz.questions)
     view = QuizView(
         questions=[

@@ -321,9 +321,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _SeparableAsGiven,
-                "The shapes are right, the cost is not: the depthwise layer "
-                "alone holds 36,864 weights. One 3x3 filter per channel "
-                "would be 64 x 9 = 576.",
+                "The shapes are right, the cost is not: the depthwise layer alone holds 36,864 "
+                "weights. One 3x3 filter per channel would be 64 x 9 = 576.",
             ),
             Mistake(
                 _GroupsOnThePointwise,
@@ -355,9 +354,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _halve_dense,
-                "The right shape at too high a price: both budgets are broken. "
-                "Count each layer by itself: a dense 3x3 pays 9 weights for "
-                "every pair of channels, a 1x1 pays one.",
+                "The right shape at too high a price: both budgets are broken. Count each layer "
+                "by itself: a dense 3x3 pays 9 weights for every pair of channels, a 1x1 pays one.",
             ),
             Mistake(
                 _halve_too_late,

@@ -187,21 +187,18 @@ exercises = Exercises(
             ),
             Mistake(
                 (9, 4, -4),
-                "That is the second map, or every layer counted in pixels. The "
-                "third layer counts in jumps of 4: two for its taps, one for its "
-                "padding.",
+                "That is the second map, or every layer counted in pixels. The third layer counts "
+                "in jumps of 4: two for its taps, one for its padding.",
             ),
             Mistake(
                 (17, 4, -4),
-                "Size and jump are right. One unit of padding is as wide as the "
-                "jump of the map it pads: the paddings take 2 * 1, 1 * 2 and "
-                "1 * 4.",
+                "Size and jump are right. One unit of padding is as wide as the jump of the map "
+                "it pads: the paddings take 2 * 1, 1 * 2 and 1 * 4.",
             ),
             Mistake(
                 (25, 4, -12),
-                "You used the jump after each layer. A layer's taps and its "
-                "padding are as wide as the units it reads: use the jump "
-                "before it.",
+                "You used the jump after each layer. A layer's taps and its padding are as wide "
+                "as the units it reads: use the jump before it.",
             ),
             Mistake((17, 4, 8), "Padding lies left of pixel 0: start is negative."),
         ),
@@ -260,9 +257,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _Shifted,
-                "Shapes fit, but unit (8, 8) sees rows 6 to 8: the convolution looks "
-                "up and left of the pixel that the shortcut brings. Its window "
-                "must be centered on 8.",
+                "Shapes fit, but unit (8, 8) sees rows 6 to 8: the convolution looks up and left "
+                "of the pixel that the shortcut brings. Its window must be centered on 8.",
             ),
             Mistake(
                 _OtherWay,
@@ -298,10 +294,9 @@ exercises = Exercises(
             ),
             Mistake(
                 [8, 8, 8, 8],
-                "Wide enough, but the window has holes. The order of the layers "
-                "changes nothing; from the smallest dilation up, a layer's taps "
-                "may be no further apart than the windows of the map it reads "
-                "are wide.",
+                "Wide enough, but the window has holes. The order of the layers changes nothing; "
+                "from the smallest dilation up, a layer's taps may be no further apart than the "
+                "windows of the map it reads are wide.",
             ),
             Mistake(
                 [1, 2, 4, 8, 16],

@@ -222,9 +222,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _same_layer_three_times,
-                "Still the same layer, three times: `[layer] * 3` "
-                "repeats the object, so 9 * 8 * 8 = 576 weights are "
-                "shared by all. Make a new layer in each turn.",
+                "Still the same layer, three times: `[layer] * 3` repeats the object, so 9 * 8 * "
+                "8 = 576 weights are shared by all. Make a new layer in each turn.",
             ),
             Mistake(
                 _without_relu,

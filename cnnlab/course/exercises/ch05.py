@@ -281,9 +281,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _Eleven,
-                "Eight convolutions and three linear layers are eleven layers with "
-                "weights: this is VGG-11, 132,863,336 parameters. Compare with row D "
-                "of the table.",
+                "Eight convolutions and three linear layers are eleven layers with weights: this "
+                "is VGG-11, 132,863,336 parameters. Compare with row D of the table.",
             ),
             Mistake(
                 _Thirteen,

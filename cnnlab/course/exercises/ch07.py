@@ -245,9 +245,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _mixes_all_channels,
-                "The middle is right, but every output channel adds up "
-                "all inputs. Each kernel needs its 1 for its own channel "
-                "only: weight[c, c, 1, 1].",
+                "The middle is right, but every output channel adds up all inputs. Each kernel "
+                "needs its 1 for its own channel only: weight[c, c, 1, 1].",
             ),
             Mistake(
                 _all_ones,
@@ -354,9 +353,8 @@ exercises = Exercises(
             "Which activation bounds the signal and has a slope near 1 around zero?",
             "With batch norm even the sigmoid comes into question.",
         ),
-        note="Several answers fit, among them tanh with He's weights, and sigmoid with batch "
-        "norm and Xavier's or He's weights. The usual recipe, ReLU, He and batch norm, is not "
-        "among them. Healthy at the start does not yet mean trainable: that is the second "
-        "story.",
+        note="Several answers fit, among them tanh with He's weights, and sigmoid with batch norm "
+        "and Xavier's or He's weights. The usual recipe, ReLU, He and batch norm, is not among "
+        "them. Healthy at the start does not yet mean trainable: that is the second story.",
     ),
 )

@@ -226,9 +226,8 @@ exercises = Exercises(
             ),
             Mistake(
                 _only_new_channels_compressed,
-                "A transition reads the whole concatenation, "
-                "the block's input included, and compresses "
-                "all of it.",
+                "A transition reads the whole concatenation, the block's input included, and "
+                "compresses all of it.",
             ),
             Mistake(
                 _rounded_up,
@@ -252,15 +251,13 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _OverwritesItsInput,
-                "The fault is still there: `inplace=True` lets the first "
-                "ReLU write over x, which the second layer, the output "
-                "and the caller still want to read.",
+                "The fault is still there: `inplace=True` lets the first ReLU write over x, which "
+                "the second layer, the output and the caller still want to read.",
             ),
             Mistake(
                 _ClonesAtTheDoor,
-                "The caller's tensor is safe now. But the first 8 channels "
-                "that come out are not the input: inside the block x is "
-                "still changed, replaced, or not put first.",
+                "The caller's tensor is safe now. But the first 8 channels that come out are not "
+                "the input: inside the block x is still changed, replaced, or not put first.",
             ),
             Mistake(
                 _WithoutReLU,
@@ -293,9 +290,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 (12, 16, True),
-                "It sees far and needs few weights, but it keeps too much. "
-                "Every layer keeps twice what it reads, and with bottleneck "
-                "8k more.",
+                "It sees far and needs few weights, but it keeps too much. Every layer keeps "
+                "twice what it reads, and with bottleneck 8k more.",
             ),
             Mistake(
                 (48, 4, False),
