@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import re
 
@@ -94,80 +93,3 @@ def test_code_cells_are_short(chapter):
     for cell in stored_cells(chapter).values():
         if cell.cell_type == "code":
             assert len(cell.source.splitlines()) <= 25, cell.id
-
-
-@pytest.mark.parametrize("chapter", TESTS)
-def test_no_compared_output_depends_on_a_clock(chapter):
-    """Seconds differ from machine to machine, and so does which of two layers is the faster."""
-    timed = {"perf_counter", "process_time", "monotonic", "timeit"}
-    for name, cell in stored_cells(chapter).items():
-        if cell.cell_type == "code":
-            shown = prints_timed(ast.parse(cell.source).body, timed)
-            compared = printed(cell) and "nbval-ignore-output" not in cell.metadata.get("tags", [])
-            assert not (shown and compared), f"{name} prints {shown}: tag it nbval-ignore-output"
-
-
-def test_a_time_is_followed_to_where_it_is_printed():
-    source = """
-def measure(): return perf_counter()
-runs, copies = {}, {}
-runs["a"] = [measure()]
-slow = max(runs["a"]) > 1
-for name, run in runs.items(): print(name)
-"""
-    for line, shown in (
-        ("print(slow)", {"slow"}),
-        ("print(name, copies)", set()),
-        ("run", {"run"}),
-        ("epoch.seconds", {"seconds"}),
-        ("slow = 3; print(slow)", set()),
-        ("copies['a'].append(run)\ncopies", {"copies"}),
-    ):
-        assert prints_timed(ast.parse(source + line).body, {"perf_counter"}) == shown, line
-
-
-def prints_timed(statements, timed):
-    """The timed names that the statements show; adds to `timed` what they compute from them."""
-    shown = set()
-    for node in statements:
-        head, parts = node, []
-        if isinstance(node, (ast.For, ast.If, ast.While, ast.With)):
-            parts = node.body + getattr(node, "orelse", [])
-            head = ast.Module([n for n in ast.iter_child_nodes(node) if n not in parts], [])
-        names = [n for n in ast.walk(head) if isinstance(n, ast.Name)]
-        fields = [n for n in ast.walk(head) if isinstance(n, ast.Attribute)]
-        own = {
-            n.id
-            for c in ast.walk(head)
-            if isinstance(c, ast.comprehension)
-            for n in ast.walk(c.target)
-            if isinstance(n, ast.Name)
-        }
-        bound = {n.id for n in names if isinstance(n.ctx, ast.Store)} - own
-        if isinstance(node, ast.For) and ast.unparse(node.iter).endswith(".items()"):
-            bound.discard(ast.unparse(node.target.elts[0]))  # the keys are no times
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            bound = {node.name}
-        changed = {
-            base(n)
-            for n in ast.walk(head)
-            if isinstance(n, (ast.Subscript, ast.Attribute)) and isinstance(n.ctx, ast.Store)
-        }
-        changed |= {base(n) for n in fields if n.attr in ("append", "extend", "update")}
-        read = timed & ({n.id for n in names if isinstance(n.ctx, ast.Load)} - own - changed)
-        read |= {n.attr for n in fields if n.attr == "seconds"}
-        if read:
-            timed |= bound | changed
-        else:
-            timed -= bound
-        if isinstance(node, ast.Expr) and not changed:
-            shown |= read
-        shown |= prints_timed(parts, timed)
-    return shown
-
-
-def base(node):
-    """The name in front of subscripts and attributes."""
-    while isinstance(node, (ast.Subscript, ast.Attribute, ast.Call)):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return getattr(node, "id", "")
