@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cnnlab.arithmetic import conv_params, output_size
-from cnnlab.course.exercises import ch04
+from cnnlab.course.exercises import ch04, ch04_answers
 from cnnlab.course.explorers.ch04_grouped import (
     SECONDS,
     cost,
@@ -129,7 +129,7 @@ def test_fc6_for_larger_images_is_what_a_network_would_need():
 @pytest.mark.parametrize("k, share", [(1, 1 / 3), (3, 2 / 3), (7, 1.0)])
 def test_top_k_by_hand(k, share):
     logits = torch.tensor([[2.0, 9, 4, 6, 8, 5, 1], [7, 3, 9, 8, 6, 5, 4], [1, 2, 3, 4, 5, 6, 7]])
-    assert ch04.top_k(logits, torch.tensor([1, 0, 0]), k) == pytest.approx(share)
+    assert ch04_answers.top_k(logits, torch.tensor([1, 0, 0]), k) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -148,17 +148,17 @@ def test_the_bug_in_the_notebook_is_the_diagnosed_one(cells, cell, name, words):
     assert verdict.status == "wrong" and words in verdict.message
 
 
-class NoRelu(ch04.Head):
+class NoRelu(ch04_answers.Head):
     def forward(self, x):
         return self.last(F.dropout(self.hidden(x), 0.5, training=self.training))
 
 
-class LogitsDropped(ch04.Head):
+class LogitsDropped(ch04_answers.Head):
     def forward(self, x):
         return F.dropout(self.last(F.relu(self.hidden(x))), 0.5, training=self.training)
 
 
-class NoReturn(ch04.Head):
+class NoReturn(ch04_answers.Head):
     def forward(self, x):
         self.last(F.relu(self.hidden(x)))
 

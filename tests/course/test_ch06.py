@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cnnlab.arithmetic import count_text
-from cnnlab.course.exercises import ch06, ch06_quiz
+from cnnlab.course.exercises import ch06, ch06_answers, ch06_quiz
 from cnnlab.course.explorers.ch06_inception import draw, inception, naive, reduced
 from cnnlab.models.googlenet import TABLE, GoogLeNet, Inception, NaiveInception, Row
 from cnnlab.trace.run import trace
@@ -140,7 +140,7 @@ def test_answers_agree_with_the_networks():
     assert TABLE["4a"].width == ch06.exercises.width.answer
     assert f"{832 * 128 * 25:,}" in ch06.exercises.branch.note
     head = nn.Sequential(nn.Linear(1024, 512), nn.Linear(512, 1000))
-    merged = ch06.collapse(*head)
+    merged = ch06_answers.collapse(*head)
     for model in (head, merged):
         count = sum(p.numel() for p in model.parameters())
         assert f"{count:,}" in ch06.exercises.collapse.note
@@ -183,7 +183,7 @@ def test_repairing_the_first_fault_shows_the_second(cells):
     assert "5,208 parameters too many" in verdict.message
     extra = [
         sum(p.numel() for p in model(24).parameters())
-        for model in (space["Branches"], ch06.EqualBranches)
+        for model in (space["Branches"], ch06_answers.EqualBranches)
     ]
     assert extra[0] - extra[1] == 5208
 
@@ -203,22 +203,22 @@ def merged_for_square_layers(first, second):
     return merged
 
 
-class ReluEverywhere(ch06.NaiveModule):
+class ReluEverywhere(ch06_answers.NaiveModule):
     def forward(self, x):
         return F.relu(super().forward(x))
 
 
-class OddOrder(ch06.NaiveModule):
+class OddOrder(ch06_answers.NaiveModule):
     def forward(self, x):
         return torch.cat([self.branch1(x), self.branch3(x), self.branch2(x), self.branch4(x)], 1)
 
 
-class NothingPooled(ch06.NaiveModule):
+class NothingPooled(ch06_answers.NaiveModule):
     def forward(self, x):
         return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), x], 1)
 
 
-class Functional(ch06.EqualBranches):
+class Functional(ch06_answers.EqualBranches):
     def __init__(self, inputs):
         super().__init__(inputs)
         self.branch3 = nn.Conv2d(inputs, 16, 1)
@@ -230,12 +230,12 @@ class Functional(ch06.EqualBranches):
         return torch.cat([self.branch1(x), two, three], 1)
 
 
-class OneTwice(ch06.EqualBranches):
+class OneTwice(ch06_answers.EqualBranches):
     def forward(self, x):
         return torch.cat([self.branch1(x), self.branch1(x), self.branch3(x)], 1)
 
 
-class PooledAfter(ch06.EqualBranches):
+class PooledAfter(ch06_answers.EqualBranches):
     def __init__(self, inputs):
         super().__init__(inputs)
         self.branch3 = nn.Sequential(*reversed(self.branch3))
@@ -257,7 +257,7 @@ class PooledAfter(ch06.EqualBranches):
         ("wrong_axis", Functional, "Well done"),
         ("wrong_axis", OneTwice, "not fulfilled: the branches are 1x1, then 1x1, ReLU and 3x3"),
         ("wrong_axis", PooledAfter, "not fulfilled: the branches are 1x1, then 1x1, ReLU and 3x3"),
-        ("wrong_axis", ch06._NoPooling, "nothing pools now"),
+        ("wrong_axis", ch06_answers._NoPooling, "nothing pools now"),
     ],
 )
 def test_behavior_is_judged_and_not_the_names_of_layers(exercise, answer, words):
@@ -289,7 +289,7 @@ def test_budget_counts_like_the_trace():
     row = Row(*ch06.exercises.budget.answer)
     weights = sum(p.numel() for p in Inception(256, row).parameters() if p.ndim == 4)
     half = sum(p.numel() for p in Inception(256, TABLE["3b"]).parameters() if p.ndim == 4) // 2
-    assert weights <= ch06.BUDGET == half and row.width == 480
+    assert weights <= ch06_answers.BUDGET == half and row.width == 480
     assert ch06.exercises.budget.check((160, 48, 144, 24, 64, 112)).passed
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.course.exercises import ch08
+from cnnlab.course.exercises import ch08, ch08_answers
 from cnnlab.course.explorers.ch08_residual_paths import (
     MOST_BLOCKS,
     draw,
@@ -191,7 +191,7 @@ def test_projections_cost_what_the_model_says():
 def test_pad_shortcut_is_the_models(channels, new, stride, size):
     x = torch.randn(2, channels, size, size)
     expected = resnet.PadShortcut(new, stride)(x)
-    assert torch.equal(ch08.pad_shortcut(x, channels + new, stride), expected)
+    assert torch.equal(ch08_answers.pad_shortcut(x, channels + new, stride), expected)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_the_buggy_block_in_the_notebook_is_the_diagnosed_one(cells, cell, name,
 
 
 def test_the_repaired_block_is_the_models():
-    mine, theirs = ch08.Block(8), resnet.BasicBlock(8, 8)
+    mine, theirs = ch08_answers.Block(8), resnet.BasicBlock(8, 8)
     mine.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 8, 6, 6)
     assert torch.equal(mine(x), theirs(x))
@@ -227,38 +227,38 @@ class NoNorm(nn.Module):
         return x
 
 
-class OnlyShrinks(ch08.Block):
+class OnlyShrinks(ch08_answers.Block):
     def forward(self, x):
         y = F.relu(self.bn1(self.conv1(x)))
         return F.relu(x - F.relu(self.bn2(self.conv2(y))))
 
 
-class NoReluBetween(ch08.Block):
+class NoReluBetween(ch08_answers.Block):
     def forward(self, x):
         return F.relu(x + self.bn2(self.conv2(self.bn1(self.conv1(x)))))
 
 
-class OnlyShortcut(ch08.Block):
+class OnlyShortcut(ch08_answers.Block):
     def forward(self, x):
         return x
 
 
-class PreOnlyShortcut(ch08.PreBlock):
+class PreOnlyShortcut(ch08_answers.PreBlock):
     def forward(self, x):
         return x
 
 
-class PreNoNorm(ch08.PreBlock):
+class PreNoNorm(ch08_answers.PreBlock):
     def forward(self, x):
         return x + self.conv2(self.relu(self.conv1(self.relu(x))))
 
 
-class PreNoSecondRelu(ch08.PreBlock):
+class PreNoSecondRelu(ch08_answers.PreBlock):
     def forward(self, x):
         return x + self.conv2(self.bn(self.conv1(self.relu(x))))
 
 
-class NoReturn(ch08.PreBlock):
+class NoReturn(ch08_answers.PreBlock):
     def forward(self, x):
         x + 1
 

@@ -1,0 +1,310 @@
+"""Answers to the exercises of chapter 06: right ones, known mistakes, and what is looked at."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cnnlab.arithmetic import conv_params
+from cnnlab.course.exercises.judge import at_most
+from cnnlab.course.exercises.sandbox import called, output_of
+
+# -- collapse: two linear layers with nothing between
+
+
+def collapse(first, second):
+    merged = nn.Linear(first.in_features, second.out_features)
+    with torch.no_grad():
+        merged.weight.copy_(second.weight @ first.weight)
+        merged.bias.copy_(second.weight @ first.bias + second.bias)
+    return merged
+
+
+def _bias_of_the_second_only(first, second):
+    merged = nn.Linear(first.in_features, second.out_features)
+    with torch.no_grad():
+        merged.weight.copy_(second.weight @ first.weight)
+        merged.bias.copy_(second.bias)
+    return merged
+
+
+def _without_bias(first, second):
+    merged = nn.Linear(first.in_features, second.out_features, bias=False)
+    with torch.no_grad():
+        merged.weight.copy_(second.weight @ first.weight)
+    return merged
+
+
+def _biases_added(first, second):
+    merged = nn.Linear(first.in_features, second.out_features)
+    with torch.no_grad():
+        merged.weight.copy_(second.weight @ first.weight)
+        merged.bias.copy_(first.bias + second.bias)
+    return merged
+
+
+def _wrong_order(first, second):
+    merged = nn.Linear(first.in_features, second.out_features)
+    with torch.no_grad():
+        merged.weight.copy_(first.weight @ second.weight)
+        merged.bias.copy_(first.weight @ second.bias + first.bias)
+    return merged
+
+
+def _still_two(first, second):
+    return nn.Sequential(first, second)
+
+
+def _observe_collapse(answer):
+    if not callable(answer) or isinstance(answer, nn.Module):
+        raise ValueError("give the function itself, without calling it")
+    first, second = nn.Linear(6, 6), nn.Linear(6, 6)  # square, so that no mistake hides in a shape
+    a, b = nn.Linear(5, 4), nn.Linear(4, 3)
+    vectors, others = torch.rand(3, 6) - 0.5, torch.rand(2, 5) - 0.5
+    merged = called(answer, collapse, first, second)
+    if not isinstance(merged, nn.Module):
+        raise ValueError(
+            f"the function gives a {type(merged).__name__}, expected an nn.Linear; "
+            "make one, copy the weights into it and return it"
+        )
+    try:
+        other = answer(a, b)(others)
+    except RuntimeError:  # shapes that do not fit
+        other = None
+    wanted = b(a(others))
+    joins = (
+        other is not None
+        and other.shape == wanted.shape
+        and torch.allclose(other, wanted, atol=1e-5)
+    )
+    return {
+        "it is a single nn.Linear": isinstance(merged, nn.Linear),
+        "output for zeros": merged(torch.zeros(1, 6)).detach(),
+        "output for three vectors": merged(vectors).detach(),
+        "it also joins layers that are not square, 5 to 4 and 4 to 3": joins,
+    }
+
+
+# -- naive_module: wrong keyword names, then branch 1 twice
+
+
+class NaiveModule(nn.Module):
+    def __init__(self, inputs):
+        super().__init__()
+        self.branch1 = nn.Conv2d(inputs, 64, kernel_size=1)
+        self.branch2 = nn.Conv2d(inputs, 128, kernel_size=3, padding=1)
+        self.branch3 = nn.Conv2d(inputs, 32, kernel_size=5, padding=2)
+        self.branch4 = nn.MaxPool2d(3, stride=1, padding=1)
+
+    def forward(self, x):
+        return torch.cat(
+            [self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], dim=1
+        )
+
+
+class _WrongNames(NaiveModule):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch2 = nn.Conv2d(inputs, 128, kernel=3, pad=1)
+
+
+class _WrongPaddingName(NaiveModule):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch2 = nn.Conv2d(inputs, 128, kernel_size=3, pad=1)
+
+
+class _FirstBranchTwice(NaiveModule):
+    def forward(self, x):
+        return torch.cat(
+            [self.branch1(x), self.branch1(x), self.branch3(x), self.branch4(x)], dim=1
+        )
+
+
+class _NoPadding(NaiveModule):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch2 = nn.Conv2d(inputs, 128, kernel_size=3)
+
+
+class _OtherOrder(NaiveModule):
+    def forward(self, x):
+        return torch.cat(
+            [self.branch2(x), self.branch1(x), self.branch3(x), self.branch4(x)], dim=1
+        )
+
+
+def _with_weights_of(model, reference):
+    """`reference` with the convolutions of `model` in the places of its own, each way that fits."""
+    own, given = (
+        [m for m in net.modules() if isinstance(m, nn.Conv2d)] for net in (reference, model)
+    )
+    for order in permutations(given):
+        if [m.weight.shape for m in order] == [m.weight.shape for m in own]:
+            for mine, theirs in zip(own, order):
+                mine.load_state_dict(theirs.state_dict())
+            yield reference
+
+
+def _does_the_same(model, reference, image):
+    with torch.no_grad():
+        output = model(image)
+        outputs = [net(image) for net in _with_weights_of(model, reference)]
+    return any(
+        output.shape == out.shape and torch.allclose(output, out, atol=1e-5) for out in outputs
+    )
+
+
+def _observe_naive(answer):
+    model = _built(answer, NaiveModule, 192)
+    image = torch.rand(1, 192, 6, 6)  # nothing negative, as behind a ReLU
+    output = output_of(model, image)
+    seen = {"output shape for (1, 192, 6, 6)": tuple(output.shape)}
+    output.sum().backward()
+    seen["every weight takes part"] = all(p.grad is not None for p in model.parameters())
+    seen["parameters with bias"] = sum(p.numel() for p in model.parameters())
+    widths = [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)]
+    seen["output channels of the convolutions"] = sorted(widths)
+    if tuple(output.shape) != (1, 416, 6, 6) or sorted(widths) != [32, 64, 128]:
+        return seen
+    sums = []
+    with torch.no_grad():
+        for net in _with_weights_of(model, NaiveModule(192)):
+            # A ReLU on the branches is welcome.
+            sums += [kind(net(image)).square().sum((0, 2, 3)) for kind in (F.relu, nn.Identity())]
+    got = output.detach().square().sum((0, 2, 3))  # a number per channel
+    seen["the branches are 1x1, 3x3, 5x5 and 3x3 max pooling, in this order"] = any(
+        torch.allclose(got, wanted, rtol=1e-4) for wanted in sums
+    )
+    seen["so they are, in whatever order"] = any(
+        torch.allclose(got.sort()[0], wanted.sort()[0], rtol=1e-4) for wanted in sums
+    )
+    return seen
+
+
+# -- wrong_axis: concatenated along the batch, then a pooling that is a convolution
+
+
+class EqualBranches(nn.Module):
+    def __init__(self, inputs):
+        super().__init__()
+        self.branch1 = nn.Conv2d(inputs, 16, 1)
+        self.branch2 = nn.Sequential(
+            nn.Conv2d(inputs, 8, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1)
+        )
+        self.branch3 = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), nn.Conv2d(inputs, 16, 1))
+
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x)], dim=1)
+
+
+def _convolution_for_pooling(inputs):
+    return nn.Sequential(nn.Conv2d(inputs, inputs, 3, padding=1), nn.Conv2d(inputs, 16, 1))
+
+
+class _BothFaults(EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3 = _convolution_for_pooling(inputs)
+
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x)])
+
+
+class _StackedBatch(EqualBranches):
+    def forward(self, x):
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x)])
+
+
+class _PoolingIsConvolution(EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3 = _convolution_for_pooling(inputs)
+
+
+class _AddedBranches(EqualBranches):
+    def forward(self, x):
+        return self.branch1(x) + self.branch2(x) + self.branch3(x)
+
+
+class _AveragePooling(EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3[0] = nn.AvgPool2d(3, stride=1, padding=1)
+
+
+class _NoPooling(EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch3 = nn.Sequential(nn.Conv2d(inputs, 16, 1))
+
+
+class _ReLULost(EqualBranches):
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.branch2 = nn.Sequential(nn.Conv2d(inputs, 8, 1), nn.Conv2d(8, 16, 3, padding=1))
+
+
+def _observe_axis(answer):
+    model = _built(answer, EqualBranches, 24)
+    image = torch.rand(2, 24, 6, 6)
+    seen = {
+        "output shape for (2, 24, 6, 6)": tuple(output_of(model, image).shape),
+        "parameters with bias": sum(p.numel() for p in model.parameters()),
+    }
+    count = sum(p.numel() for p in EqualBranches(24).parameters())
+    if [*seen.values()] != [(2, 48, 6, 6), count]:
+        return seen
+    right = "the branches are 1x1, then 1x1, ReLU and 3x3, then 3x3 max pooling and 1x1"
+    wrong = {
+        "the pooling takes the maximum": _AveragePooling,
+        "there is a pooling": _NoPooling,
+        "there is a ReLU": _ReLULost,
+    }
+    seen[right] = _does_the_same(model, EqualBranches(24), image)
+    return seen | {name: not _does_the_same(model, w(24), image) for name, w in wrong.items()}
+
+
+def _built(answer, solution, inputs):
+    if isinstance(answer, nn.Module):
+        raise ValueError("give the class itself, without calling it")
+    model = called(answer, solution, inputs)
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"expected a class of modules, got one that makes a {type(model).__name__}"
+        )
+    return model
+
+
+# -- budget: another row for module 3b
+
+BUDGET = 194_048  # half of module 3b's weights
+
+
+def _observe_budget(answer):
+    if not isinstance(answer, (list, tuple)) or len(answer) != 6:
+        raise ValueError("give six numbers: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection")
+    if not all(type(width) is int and width >= 1 for width in answer):
+        raise ValueError(f"widths are whole numbers from 1, got {tuple(answer)!r}")
+    n1x1, n3x3_reduce, n3x3, n5x5_reduce, n5x5, pool_proj = answer
+    weights = sum(
+        conv_params(a, b, k, bias=False)
+        for a, b, k in (
+            (256, n1x1, 1),
+            (256, n3x3_reduce, 1),
+            (n3x3_reduce, n3x3, 3),
+            (256, n5x5_reduce, 1),
+            (n5x5_reduce, n5x5, 5),
+            (256, pool_proj, 1),
+        )
+    )
+    return {
+        "channels that come out": n1x1 + n3x3 + n5x5 + pool_proj,
+        "at least 128 of the 3x3 and 64 of the 5x5": n3x3 >= 128 and n5x5 >= 64,
+        "reductions no narrower than a third of their branch": 3 * n3x3_reduce >= n3x3
+        and 3 * n5x5_reduce >= n5x5,
+        f"at most {BUDGET:,} weights (which layer costs most?)": at_most(weights, BUDGET),
+    }
