@@ -201,6 +201,10 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        raise SystemExit("\nInterrupted. Run the same command again: it starts this step afresh.")
+        raise SystemExit(
+            "\nInterrupted. Run the same command again: it starts this step afresh."
+        ) from None
     except OSError as error:
-        raise SystemExit(f"\nCannot build the environment: {error}. Run the same command again.")
+        raise SystemExit(
+            f"\nCannot build the environment: {error}. Run the same command again."
+        ) from None

@@ -7,6 +7,8 @@ __getattr__, __dir__, __all__ = lazily(
     {
         "augment": "Augment",
         "batches": "Batches evaluation train_val",
-        "sets": "DataError Files Images Splits data_folder image_folder load two_marks",
+        "folder": "Files image_folder",
+        "images": "DataError Images Splits",
+        "sets": "data_folder load two_marks",
     },
 )

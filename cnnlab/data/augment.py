@@ -12,9 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-class AugmentError(ValueError):
-    """An augmentation that cannot be: what was got, what was expected, what to do next."""
+from cnnlab.data.images import DataError
 
 
 def generator(seed: int, epoch: int, purpose: int = 0) -> torch.Generator:
@@ -41,7 +39,7 @@ class Augment:
 
     def __post_init__(self) -> None:
         if self.crop < 0 or self.cutout < 0 or not 0 <= self.jitter < 1:
-            raise AugmentError(
+            raise DataError(
                 f"crop {self.crop}, cutout {self.cutout}, jitter {self.jitter}; expected whole "
                 "pixels from 0 and a jitter from 0 to below 1. Zero leaves a change out."
             )

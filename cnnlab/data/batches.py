@@ -14,7 +14,8 @@ from torch import Tensor
 
 from cnnlab.arithmetic import bytes_text
 from cnnlab.data.augment import Augment, generator
-from cnnlab.data.sets import DataError, Files, Images, Splits
+from cnnlab.data.folder import Files
+from cnnlab.data.images import DataError, Images, Splits
 
 EVALUATION_BATCH = 500  # no gradients are kept, so it can be larger than a training batch
 ROOM = 0.5  # share of a GPU's free memory that a resident data set may take

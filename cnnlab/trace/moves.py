@@ -29,6 +29,7 @@ def view(call: Call) -> None:
 
 
 def permute(call: Call) -> None:
+    """permute, transpose, movedim ...: the axes change places."""
     x, a = call.data[0], call.args
     if "dims" in a:
         order = [d % x.dim() for d in a["dims"]]
@@ -51,6 +52,7 @@ def permute(call: Call) -> None:
 
 
 def expand(call: Call) -> None:
+    """Repeated without memory: an axis that grows from one unit is the same everywhere."""
     shift = call.out.dim() - call.data[0].dim()
 
     def step(sight: Sight, dim: int):
@@ -70,6 +72,7 @@ def split(call: Call) -> None:
 
 
 def cut(call: Call) -> None:
+    """A slice: an axis that is cut starts later, or takes every n-th unit."""
     x, a = call.data[0], call.args
     cut = a["dim"] % x.dim()
     start = slice(a["start"], a["end"]).indices(x.shape[cut])[0]

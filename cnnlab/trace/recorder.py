@@ -11,10 +11,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnlab.arithmetic import GeometryError
 from cnnlab.trace.call import Call, Rule, Seen, seen_of
+from cnnlab.trace.memory import Memory
 from cnnlab.trace.rules import POINTWISE, RULES, pointwise, unknown
 from cnnlab.trace.shapes import SHAPES
 from cnnlab.trace.sight import Sight
-from cnnlab.trace.table import Layer, Memory
+from cnnlab.trace.table import Layer
 from cnnlab.trace.watch import Calls, map_tensors, meta_twin, tensors_in
 
 

@@ -223,6 +223,7 @@ def _embedding(call: Call) -> None:
 
 
 def unknown(call: Call) -> None:
+    """Nothing is guessed: the row says that there is no rule, and how to add one."""
     call.macs = None
     call.lose(
         f"no rule for {call.name}: its MACs and receptive field are unknown; "

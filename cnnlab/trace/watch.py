@@ -69,6 +69,7 @@ def meta_twin(x: Any) -> Any:
 
 
 def map_tensors(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same lists, tuples and dicts with every tensor changed."""
     if isinstance(tree, Tensor):
         return change(tree)
     if isinstance(tree, dict):
@@ -79,6 +80,7 @@ def map_tensors(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def tensors_in(tree: Any) -> list[Tensor]:
+    """All tensors in lists, tuples and dicts, in order."""
     found: list[Tensor] = []
     map_tensors(tree, lambda x: found.append(x) or x)
     return found

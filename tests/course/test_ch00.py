@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from cnnlab.course.exercises import ch00, ch00_quiz
 from cnnlab.course.explorers import ch00_lenet as explorer
 from cnnlab.course.look import BAD, GOOD
-from cnnlab.data.sets import Images, load
+from cnnlab.data.images import Images
+from cnnlab.data.sets import load
 from cnnlab.models import build
 from cnnlab.trace.run import trace
 from tests.course.chapter import stored_cells, texts

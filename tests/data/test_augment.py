@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from cnnlab.data import batches as module
-from cnnlab.data.augment import Augment, AugmentError
+from cnnlab.data.augment import Augment, DataError
 from cnnlab.data.batches import Batches, train_val
-from cnnlab.data.sets import Images, load
+from cnnlab.data.images import Images
+from cnnlab.data.sets import load
 
 ALL = Augment(crop=2, flip=True, cutout=3, jitter=0.4)
 
@@ -113,7 +114,7 @@ def test_the_stored_images_are_never_changed():
 
 @pytest.mark.parametrize("options", [{"crop": -1}, {"cutout": -2}, {"jitter": 1.0}])
 def test_impossible_augmentations_are_refused(options):
-    with pytest.raises(AugmentError, match="expected whole pixels from 0 and a jitter"):
+    with pytest.raises(DataError, match="expected whole pixels from 0 and a jitter"):
         Augment(**options)
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from cnnlab.data.batches import Batches, evaluation, plan, train_val
-from cnnlab.data.sets import DataError, Images, load
+from cnnlab.data.images import DataError, Images
+from cnnlab.data.sets import load
 
 
 def images(count=10, dtype=torch.uint8):

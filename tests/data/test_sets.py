@@ -15,15 +15,9 @@ from torch import nn
 
 from cnnlab.data.augment import Augment
 from cnnlab.data.batches import Batches
-from cnnlab.data.sets import (
-    DataError,
-    Images,
-    data_folder,
-    image_folder,
-    load,
-    stratified,
-    two_marks,
-)
+from cnnlab.data.folder import image_folder
+from cnnlab.data.images import DataError, Images, stratified
+from cnnlab.data.sets import data_folder, load, two_marks
 
 
 def images(count=6, classes=3):

@@ -20,7 +20,7 @@ from torch import nn
 
 from cnnlab import _tools
 from cnnlab.data.batches import Batches
-from cnnlab.data.sets import Images
+from cnnlab.data.images import Images
 from cnnlab.training.checkpoint import read, write
 from cnnlab.training.history import TrainingError
 from cnnlab.training.loop import fit

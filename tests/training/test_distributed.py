@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from cnnlab.data.batches import Batches
-from cnnlab.data.sets import Images
+from cnnlab.data.images import Images
 from cnnlab.training import distributed
 from cnnlab.training.distributed import World, together, world
 from cnnlab.training.history import TrainingError

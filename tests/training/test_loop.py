@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from cnnlab.data.batches import Batches, evaluation, train_val
-from cnnlab.data.sets import Images, load, two_marks
+from cnnlab.data.images import Images
+from cnnlab.data.sets import load, two_marks
 from cnnlab.models import build
 from cnnlab.training import curves as bar
 from cnnlab.training.history import History, TrainingError

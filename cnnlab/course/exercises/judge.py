@@ -160,6 +160,7 @@ def _unequal(got: object, expected: object, reveal: bool) -> str:
 
 
 def is_tensor(value: object) -> bool:
+    """Whether it is a tensor; without importing torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
@@ -233,4 +234,5 @@ def _conversion(got, expected) -> str:
 
 
 def counted(number: int, noun: str) -> str:
+    """ "1 case", "2 cases"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -44,6 +44,8 @@ def reads_of(layers: Iterable) -> list:
 
 @dataclass(frozen=True)
 class Failure:
+    """What went wrong in place of a result, in a sentence for the learner."""
+
     sentence: str
     error: str = ""  # the type's name
     text: str = ""
@@ -52,6 +54,7 @@ class Failure:
 
 
 def same_failure(one: object, other: object, same_errors: bool) -> bool:
+    """Whether two failures are one mistake: the same error, at need with the same words."""
     if not (isinstance(one, Failure) and isinstance(other, Failure) and one.error):
         return False
     return one.error == other.error and (one.text == other.text or not same_errors)
@@ -62,6 +65,7 @@ class _OutOfTime(BaseException):
 
 
 def attempt(run: Callable[[], object], answer: object, seconds: float) -> object:
+    """What `run` gives, or the `Failure` that it ends in: an error, or no end within `seconds`."""
     try:
         with time_limit(seconds), _seeded():
             return run()
@@ -183,6 +187,7 @@ def _source_file(answer: object) -> str | None:
 
 
 def signature_misfit(answer: Callable, solution: Callable, case: tuple) -> Failure | None:
+    """A failure that names the parameters, where `answer` cannot take the case's arguments."""
     try:
         signature = inspect.signature(answer)
     except (TypeError, ValueError):  # some builtins have none

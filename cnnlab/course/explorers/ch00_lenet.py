@@ -17,7 +17,7 @@ from cnnlab.course.explorers.explorer import Choice, Explorer, Slider
 from cnnlab.course.look import BAD, GOOD, GRID, INK, INPUT, MUTED, PAPER, SMALL, SPACE, TEXT, mix
 from cnnlab.course.pictures.cells import grid, image
 from cnnlab.course.pictures.svg import Svg, text_width
-from cnnlab.data.sets import Images
+from cnnlab.data.images import Images
 from cnnlab.probes import activations
 
 FIELD, ZOOM = 32, 3  # the network's input; an 8x8 digit is drawn three times as large
