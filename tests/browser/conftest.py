@@ -21,8 +21,19 @@ def chapter(request):
     return notebook
 
 
-@pytest.fixture
-def page(lab, chapter):
-    """That notebook, opened and not run, with a kernel of its own."""
+@pytest.fixture(scope="module")
+def page(request, lab, chapter):
+    """That notebook, opened once for its module, with only the module's CELLS run: the chapter as a
+    whole is nbval's."""
     with lab.open(chapter) as opened:
+        opened.run_cells(request.module.CELLS)
         yield opened
+
+
+@pytest.fixture
+def explorer(request, page):
+    """The module's EXPLORER, back at its start."""
+    found = page.explorer(request.module.EXPLORER)
+    found.button("Reset").click()
+    found.settle()
+    return found

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -27,6 +28,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from html import unescape
 from pathlib import Path
 
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
@@ -484,6 +486,11 @@ class ExplorerHandle:
     def text(self) -> str:
         """All text of the explorer, controls included."""
         return self.root.inner_text()
+
+
+def texts(svg: str) -> list[str]:
+    """All words in a picture, in the order in which they are drawn."""
+    return [unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
 
 
 def stop(process, seconds: float = 20):

@@ -1,4 +1,4 @@
-"""Chapter 00 in a real JupyterLab: every cell runs, the explorer answers to keys and clicks, the
+"""Chapter 00 in a real JupyterLab: the explorer answers to keys and clicks, the
 quiz and the progress card know what the learner did."""
 
 from __future__ import annotations
@@ -7,11 +7,11 @@ import re
 
 import pytest
 
+from tests.browser.harness import texts
 
-@pytest.fixture(scope="module")
-def page(lab, chapter):
-    with lab.open(chapter) as opened:
-        yield opened.run_all()
+EXPLORER = "lenet"
+STEPS = "start digits anywhere helpers predict table where reveal train explorer quiz"
+CELLS = [f"00-{step}" for step in STEPS.split()]
 
 
 @pytest.fixture
@@ -27,10 +27,6 @@ def shown(explorer, *words):
     labels = "".join(f"[aria-label*='{text}']" for text in words)
     explorer.root.locator(f"svg{labels}").wait_for()
     return explorer.svg()
-
-
-def texts(svg):
-    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
 def test_the_sliders_choose_and_move_the_digit(page, explorer):

@@ -1,39 +1,18 @@
-"""Chapter 01 in a real JupyterLab: every cell runs, and the explorer answers to keys and clicks."""
+"""Chapter 01 in a real JupyterLab: the explorer answers to keys and clicks."""
 
 from __future__ import annotations
-
-import re
-from html import unescape
 
 import pytest
 
 from cnnlab.arithmetic import GeometryError, conv_macs, output_size
+from tests.browser.harness import texts
 
-
-@pytest.fixture(scope="module")
-def page(lab, chapter):
-    with lab.open(chapter) as opened:
-        yield opened.run_all()
-
-
-@pytest.fixture
-def explorer(page):
-    found = page.explorer("convolution")
-    found.button("Reset").click()
-    return found
-
-
-def texts(svg: str) -> list[str]:
-    return [unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
-
-
-def test_the_chapter_runs_and_shows_its_explorer(page, explorer):
-    assert "output 6 \u00d7 6" in texts(explorer.settle())
-    page.check()
+EXPLORER = "convolution"
+CELLS = ["01-start", "01-explorer"]
 
 
 def test_keys_change_the_layer_and_the_numbers_follow(page, explorer):
-    explorer.settle()
+    assert "output 6 \u00d7 6" in texts(explorer.settle())
     explorer.press("ArrowRight", "stride")
     explorer.press("ArrowRight", "padding", times=2)
     explorer.press("ArrowRight", "dilation")

@@ -1,24 +1,19 @@
-"""Chapter 06 in a real JupyterLab: every cell runs, and the explorer answers to the keys."""
+"""Chapter 06 in a real JupyterLab: the explorer answers to the keys."""
 
 from __future__ import annotations
 
-import re
 import time
 
 from cnnlab.arithmetic import count_text
 from cnnlab.course.explorers.ch06_inception import naive, reduced
-from tests.browser.harness import PAGE_SECONDS
+from tests.browser.harness import PAGE_SECONDS, texts
+
+EXPLORER = "inception"
+CELLS = ["06-start", "06-explore"]
 
 
-def test_the_chapter_runs_without_an_error(page):
-    page.run_all()
-    assert "387,072 naive" in page.explorer("inception").svg()
-
-
-def test_keys_stack_modules_and_change_widths(page):
-    page.run_cells(["06-start", "06-explore"])
-    explorer = ready(page)
-    assert "0.42x" in labels(explorer.svg())
+def test_keys_stack_modules_and_change_widths(page, explorer):
+    assert "0.42x" in texts(explorer.svg())
 
     explorer.press("ArrowRight", "stacked modules")
     weights = naive(192, 64, 128, 32).weights + naive(416, 64, 128, 32).weights
@@ -37,10 +32,8 @@ def test_keys_stack_modules_and_change_widths(page):
     page.check()
 
 
-def test_the_far_end_is_no_bargain_and_reset_brings_the_start_back(page):
-    page.run_cells(["06-start", "06-explore"])
-    explorer = ready(page)
-    start = labels(explorer.svg())
+def test_the_far_end_is_no_bargain_and_reset_brings_the_start_back(page, explorer):
+    start = texts(explorer.svg())
     explorer.press("End", "1x1 before 3x3")
     explorer.press("End", "1x1 before 5x5")
     module = reduced(192, 64, 256, 128, 256, 32, 32)
@@ -51,26 +44,12 @@ def test_the_far_end_is_no_bargain_and_reset_brings_the_start_back(page):
     page.check()
 
 
-def ready(page):
-    """The explorer, once its sliders keep their keys from JupyterLab: a moment after the picture.
-
-    An arrow pressed before that is JupyterLab's own and never reaches the slider.
-    """
-    explorer = page.explorer("inception")
-    explorer.root.locator("[role=slider][data-lm-suppress-shortcuts]").first.wait_for()
-    return explorer
-
-
 def wait_for(explorer, *expected: str) -> list[str]:
     """All labels of the picture, once these are among them. A picture at rest is not enough: on a
     busy machine the old one rests too, until the kernel has answered."""
     picture, end = explorer.svg(), time.monotonic() + PAGE_SECONDS
-    while not set(expected) <= set(labels(picture)):
+    while not set(expected) <= set(texts(picture)):
         left = end - time.monotonic()
-        assert left > 0, f"expected {expected}, the picture says {labels(picture)}"
+        assert left > 0, f"expected {expected}, the picture says {texts(picture)}"
         picture = explorer.wait_change(picture, left)
-    return labels(picture)
-
-
-def labels(svg: str) -> list[str]:
-    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    return texts(picture)
