@@ -33,7 +33,7 @@ from torch import nn
 
 from cnnlab.data.augment import Augment
 from cnnlab.data.batches import Batches
-from cnnlab.data.sets import Images
+from cnnlab.data.images import Images
 from cnnlab.models import build
 from cnnlab.trace.run import trace
 from cnnlab.training import loop as training
