@@ -6,19 +6,17 @@ import hashlib
 import os
 import pickle
 import re
-import tempfile
+import socket
 from http.client import HTTPException
 from pathlib import Path
-from urllib.request import urlopen
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from cnnlab._torchvision import import_torchvision
 from cnnlab.models.catalog import MODELS, build, options
 
-CHUNK = 1 << 20  # bytes read at a time
+TIMEOUT = 30  # seconds without a byte
 
 
 class WeightsError(RuntimeError):
@@ -34,67 +32,46 @@ def fetch(url: str, folder: str | os.PathLike | None = None) -> Path:
     """The file of `url` in `folder` (default `weights_folder()`), downloaded if it is not there.
 
     A name such as `vgg16-397923af.pth` carries the first hexadecimal digits of the content's
-    SHA-256; they are checked, for a file found as for one downloaded. A download goes into a
-    temporary file that takes its name only when it is complete and right. Raises WeightsError.
+    SHA-256; they are checked, for a file found as for one downloaded. A download takes its name
+    only when it is complete and right. Raises WeightsError.
     """
     folder = weights_folder() if folder is None else Path(folder)
     path = folder / url.rsplit("/", 1)[-1]
     by_hand = f"put the file of {url} there by hand, as {path}"
+    match = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    digits = match.group(1) if match else ""
     if path.exists():
-        if problem := _problem(path, path.name):
+        if not (got := _sha256(path)).startswith(digits):
+            problem = f"its SHA-256 begins with {got[: len(digits)]}, expected {digits}"
             raise WeightsError(
                 f"{path} is damaged ({problem}): delete it and try again, or {by_hand}"
             )
         return path
-    temporary = None
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)  # torch.hub gives none of its own
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
-            _download(url, file)
-        if problem := _problem(temporary, path.name):
-            raise WeightsError(
-                f"the download of {url} is damaged ({problem}): try again, or {by_hand}"
-            )
-        os.chmod(temporary, 0o644)  # temporary files are readable by their owner only
-        os.replace(temporary, path)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digits or None)
     except (OSError, HTTPException) as error:  # no network, no such file, no room, no permission
         raise WeightsError(
             f"{path.name} is not in {folder} and cannot be downloaded ({error}): connect to the "
             f"network and try again, or {by_hand}"
         ) from error
+    except RuntimeError as error:  # another content than the name promises
+        raise WeightsError(
+            f"the download of {url} is damaged ({error}): try again, or {by_hand}"
+        ) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        socket.setdefaulttimeout(before)
     return path
 
 
-def _download(url: str, file) -> None:
-    """Copy what `url` serves into the open `file`; OSError if less arrives than was announced."""
-    with urlopen(url, timeout=30) as response:
-        length = response.headers.get("Content-Length")
-        total = None if length is None else int(length)
-        with tqdm(total=total, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1]) as bar:
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-            if total is not None and bar.n != total:
-                raise OSError(f"{bar.n:,} of {total:,} bytes arrived")
-
-
-def _problem(path: Path, name: str) -> str:
-    """What is wrong with the content of `path`, by the digits in `name`; "" if nothing is."""
-    match = re.search(r"-([0-9a-f]{8,})\.", name)
-    if match is None:
-        return ""
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(1 << 20):
             digest.update(chunk)
-    expected, got = match.group(1), digest.hexdigest()
-    if got.startswith(expected):
-        return ""
-    return f"its SHA-256 begins with {got[: len(expected)]}, expected {expected}"
+    return digest.hexdigest()
 
 
 def read(path: str | os.PathLike) -> dict[str, torch.Tensor]:
