@@ -265,8 +265,8 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     rows, status = [("python", f"{platform.python_version()} at {sys.executable}")], 0
-    if not (3, 10) <= sys.version_info[:2] <= (3, 14):
-        rows.append(("", "the course is tested with Python 3.10 to 3.14"))
+    if not (3, 10) <= sys.version_info[:2] <= (3, 13):
+        rows.append(("", "the course is tested with Python 3.10 to 3.13"))
     try:
         import torch
     except ImportError as error:
