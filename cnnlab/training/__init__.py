@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
         "curves": "progress",
+        "experiment": "accuracy trained",
         "history": "Epoch History Metrics TrainingError",
         "loop": "evaluate fit",
         "schedules": "learning_rate",
