@@ -38,6 +38,6 @@ def trained(
 
 
 def accuracy(model: nn.Module, splits: Splits, images: Images | None = None) -> float:
-    """Share of right answers, 0 to 1, on `images`, normalized like `splits`; None: the test part."""
+    """Share of right answers, 0 to 1, on `images` or the test part, normalized like `splits`."""
     batches = evaluation(splits, splits.test if images is None else images)
     return evaluate(model, batches).accuracy
