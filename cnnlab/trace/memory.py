@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
-from typing import TYPE_CHECKING
 
 from cnnlab.arithmetic import bytes_text
-
-if TYPE_CHECKING:
-    from cnnlab.trace.table import Layer
 
 
 class Memory:
@@ -22,8 +17,15 @@ class Memory:
 
     measure: Callable[[], dict[int, dict[str, int]]]
 
-    def __init__(self, rows: Sequence[Layer]):
-        self._rows = rows
+    def __init__(self) -> None:
+        # Per row: the storage it writes to and its bytes, the storages it reads and theirs. No
+        # reference to the rows: they refer to this, and in a circle the traced model would outlive
+        # its table until the garbage collector looks.
+        self._rows: list[tuple[int, int, Sequence[int], Sequence[int]]] = []
+
+    def add(self, storage: int, size: int, reads: Sequence[int], sizes: Sequence[int]) -> None:
+        """The next row writes `size` bytes to `storage` and reads `reads`, of `sizes` bytes."""
+        self._rows.append((storage, size, reads, sizes))
 
     @cached_property
     def kept(self) -> dict[int, dict[str, int]]:
@@ -34,15 +36,14 @@ class Memory:
     def live(self) -> list[int]:
         """Bytes alive after each row: a tensor lives until the last operation that reads it."""
         size, birth, death = {}, {}, {}
-        for row in self._rows:
-            if row.storage not in size:
-                size[row.storage] = prod(row.out_shape) * row.itemsize
-                birth[row.storage] = row.index
-            for storage in (row.storage, *row.reads):
-                death[storage] = row.index
-            for storage, shape in zip(row.reads, row.in_shapes):
-                if storage not in birth:  # the input image
-                    size[storage], birth[storage] = prod(shape) * row.itemsize, 0
+        for index, (storage, nbytes, reads, sizes) in enumerate(self._rows):
+            if storage not in size:
+                size[storage], birth[storage] = nbytes, index
+            for one in (storage, *reads):
+                death[one] = index
+            for one, read in zip(reads, sizes):
+                if one not in birth:  # the input image
+                    size[one], birth[one] = read, 0
         change = [0] * (len(self._rows) + 1)
         for storage, count in size.items():
             change[birth[storage]] += count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class Recorder(TorchDispatchMode):
         self.unused = {name: tensor.numel() for name, tensor in params.items()}  # as yet
         self.rules, self.on_meta = rules, on_meta
         self.rows: list[Layer] = []
-        self.memory = Memory(self.rows)
+        self.memory = Memory()
         self.row_calls: list[tuple[str, int]] = []
         self.stack: list[tuple[str, str]] = []
         self.calls = Calls(self.stack)
@@ -174,6 +175,9 @@ class Recorder(TorchDispatchMode):
                 covers=(row,),
             )
             self.rows.append(layer)
+            size = made.element_size()
+            sizes = [prod(shape) * size for shape in layer.in_shapes]
+            self.memory.add(number, prod(layer.out_shape) * size, layer.reads, sizes)
         else:
             of_the_image = _of_the_image(known) or known
             row = of_the_image[0]._seen.row if of_the_image else -1

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,7 +73,8 @@ def trace(
         note = f"run for real, because shapes alone were not enough: {_first_line(on_shapes)}"
     if not recorder.rows:
         raise TraceError("no operation depends on the input: is forward's argument used?")
-    recorder.memory.measure = lambda: watched.kept(recorder)
+    row_of, on_meta = recorder.row_of_call(), recorder.on_meta
+    recorder.memory.measure = lambda: watched.kept(row_of, on_meta)
     return LayerTable(
         rows=recorder.rows,
         inputs=watched.shapes,
@@ -127,15 +128,17 @@ class Watched:
                 torch.func.functional_call(self.model, {**params, **buffers}, inputs)
         return recorder
 
-    def kept(self, recorder: Recorder) -> dict[int, dict[str, int]]:
+    def kept(
+        self, row_of: Callable[[tuple[str, int]], int], on_meta: bool
+    ) -> dict[int, dict[str, int]]:
         """Bytes that autograd keeps for the backward pass: row -> dtype -> bytes, per image.
 
         A pass like the recorded one, with autograd, in which normalization and dropout train.
         """
-        params, buffers, inputs = self._swapped(recorder.on_meta)
+        params, buffers, inputs = self._swapped(on_meta)
         state, stack = {**params, **buffers}, []
         calls = Calls(stack)
-        keeper = Keeper(list(state.values()), calls, recorder.row_of_call())
+        keeper = Keeper(list(state.values()), calls, row_of)
         with self._unharmed(leaves_train=True), keeper.watching():
             # Innermost, so that only the model's own calls are numbered.
             with module_stack(self.places, stack), calls:
