@@ -186,7 +186,6 @@ def _train(options: argparse.Namespace) -> int:
     import torch
 
     from cnnlab.training.distributed import together
-    from cnnlab.training.history import TrainingError
 
     try:
         torch.empty(0, device=options.device)
@@ -197,8 +196,6 @@ def _train(options: argparse.Namespace) -> int:
     try:
         with together(options.device) as device:
             return _train_on(device, options)
-    except TrainingError as error:
-        raise Refused(_sentence(error)) from error
     except (ValueError, RuntimeError, OSError) as error:
         raise Refused(_sentence(error)) from error
 
