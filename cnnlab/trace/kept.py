@@ -30,14 +30,21 @@ class Keeper:
         self._calls, self._row_of = calls, row_of
 
     def pack(self, tensor: Tensor) -> Tensor:
-        """The hook that autograd calls for every tensor it keeps."""
+        """The hook that autograd calls for every tensor it keeps: counted, not a call of the model.
+
+        What it returns has no graph: kept by the graph it belongs to, a tensor with one is never
+        freed.
+        """
+        row, self._calls.paused = self._row_of(self._calls.now), True
         storage = tensor.untyped_storage()
         if storage._cdata not in self._known:
             self._known.add(storage._cdata)
             self._alive.append(storage)
-            here = self.kept.setdefault(self._row_of(self._calls.now), {})
+            here = self.kept.setdefault(row, {})
             dtype = str(tensor.dtype).removeprefix("torch.")
             here[dtype] = here.get(dtype, 0) + storage.nbytes()
+        tensor = tensor.detach()
+        self._calls.paused = False
         return tensor
 
     @contextmanager

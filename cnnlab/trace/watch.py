@@ -18,16 +18,13 @@ class Calls(TorchFunctionMode):
 
     def __init__(self, stack: list[tuple[str, str]]):
         super().__init__()
-        self.stack, self.counts, self.now = stack, {}, ("", 0)
-
-    def count(self) -> None:
-        """One call more in the module that is running."""
-        path = self.stack[-1][0] if self.stack else ""
-        self.counts[path] = number = self.counts.get(path, 0) + 1
-        self.now = (path, number)
+        self.stack, self.counts, self.now, self.paused = stack, {}, ("", 0), False
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        self.count()
+        if not self.paused:
+            path = self.stack[-1][0] if self.stack else ""
+            self.counts[path] = number = self.counts.get(path, 0) + 1
+            self.now = (path, number)
         if func is F.batch_norm:  # its own check refuses a single image
             func = _batch_norm
         return func(*args, **(kwargs or {}))
