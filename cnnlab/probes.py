@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from cnnlab._tools import did_you_mean
 
 Box = tuple[tuple[int, int], tuple[int, int]]  # ((top, bottom), (left, right)), inclusive
 
@@ -279,10 +280,8 @@ def _shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
 def _keep_output(model: nn.Module, path: str, keep: Callable[[Tensor], None]) -> None:
     modules = dict(model.named_modules())
     if path not in modules:
-        close = get_close_matches(path, modules, n=1)
-        known = ", ".join(list(modules)[1:9])
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {known}."
-        raise ProbeError(f"the model has no module {path!r}; {hint}")
+        hint = did_you_mean(path, modules) or f" Known: {', '.join(list(modules)[1:9])}."
+        raise ProbeError(f"the model has no module {path!r}.{hint}")
     modules[path].register_forward_hook(lambda module, args, output: keep(output))
 
 

@@ -320,8 +320,11 @@ def test_the_callers_model_is_left_as_it_was(probe, training):
 @pytest.mark.parametrize(
     "probe, message",
     [
-        (lambda m: activations(m, torch.zeros(1, 1, 9, 9), ["00"]), "no module '00'; "),
-        (lambda m: activations(m, torch.zeros(1, 1, 9, 9), ["stem"]), "no module 'stem'; known: 0"),
+        (
+            lambda m: activations(m, torch.zeros(1, 1, 9, 9), ["00"]),
+            "no module '00'. Did you mean '0'",
+        ),
+        (lambda m: activations(m, torch.zeros(1, 1, 9, 9), ["stem"]), "no module 'stem'. Known: 0"),
         (lambda m: support(m, (1, 9, 9), (9, 0)), r"unit \(9, 0\) is outside .* 9 x 9"),
         (lambda m: support(m, (9, 9)), r"\(9, 9\); expected \(channels, height, width\)"),
         (lambda m: support(chain(m, nn.Flatten()), (1, 9, 9)), r"\(1, 648\); expected a fe"),

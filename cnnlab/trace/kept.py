@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnlab.trace.watch import Calls, map_tensors, meta_twin, tensors_in
+from cnnlab.trace.watch import Calls, map_tensors, memory_of, meta_twin, tensors_in
 
 
 class Keeper:
@@ -25,7 +25,7 @@ class Keeper:
         self, own: list[Tensor], calls: Calls, row_of: Callable[[tuple[str, int]], int]
     ) -> None:
         self.kept: dict[int, dict[str, int]] = {}
-        self._known = {tensor.untyped_storage()._cdata for tensor in own}
+        self._known = {memory_of(tensor) for tensor in own}
         self._alive = []  # an address must not be used twice
         self._calls, self._row_of = calls, row_of
 
@@ -37,8 +37,8 @@ class Keeper:
         """
         row, self._calls.paused = self._row_of(self._calls.now), True
         storage = tensor.untyped_storage()
-        if storage._cdata not in self._known:
-            self._known.add(storage._cdata)
+        if memory_of(tensor) not in self._known:
+            self._known.add(memory_of(tensor))
             self._alive.append(storage)
             here = self.kept.setdefault(row, {})
             dtype = str(tensor.dtype).removeprefix("torch.")

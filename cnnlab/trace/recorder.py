@@ -17,7 +17,7 @@ from cnnlab.trace.rules import POINTWISE, RULES, pointwise, unknown
 from cnnlab.trace.shapes import SHAPES
 from cnnlab.trace.sight import Sight
 from cnnlab.trace.table import Layer
-from cnnlab.trace.watch import Calls, map_tensors, meta_twin, tensors_in
+from cnnlab.trace.watch import Calls, map_tensors, memory_of, meta_twin, tensors_in
 
 
 class TraceError(RuntimeError):
@@ -72,7 +72,7 @@ class Recorder(TorchDispatchMode):
             self.operations[func] = Operation(func, self.rules)
         operation, tensors = self.operations[func], _near(args, kwargs)
         for x in tensors if self.written else ():
-            if not hasattr(x, "_seen") and x.untyped_storage()._cdata in self.written:
+            if not hasattr(x, "_seen") and memory_of(x) in self.written:
                 x._seen = Seen(None, (), len(self.rows) - 1, self._new_storage())
         known = [x for x in tensors if hasattr(x, "_seen")]
         used = [self.params[id(x)] for x in tensors if id(x) in self.params]
@@ -131,17 +131,18 @@ class Recorder(TorchDispatchMode):
 
     def _write(self, operation: Operation, call: Call, known, used: Sequence[str], out) -> None:
         """A row, if the operation made anything."""
-        made, storage = call.out, call.out.untyped_storage()
+        made = call.out
         shares = None  # the input whose memory the output has
         for x in known:
-            if x is made or x.untyped_storage()._cdata == storage._cdata:
+            if x is made or memory_of(x) == memory_of(made):
                 shares = x._seen
         params = sum(self.unused.pop(name, 0) for name in used)
         number = self._new_storage() if shares is None else shares.storage
         collapsed = _held(call.at) < _held(call.seen[0].at)  # a flatten
         note = call.note
         if operation.in_place and known and shares is None:
-            self.written[storage._cdata] = storage  # kept: its address must not be used twice
+            # The storage is held: its address must not be used twice.
+            self.written[memory_of(made)] = made.untyped_storage()
             note = (
                 "written into a tensor that was not made of the input: positions are not "
                 "followed through it"

@@ -53,14 +53,11 @@ def _conv(call: Call) -> None:
     call.macs = call.out.numel() * (weight.numel() // weight.shape[0])
     call.other_ops = call.out.numel() if a["bias"] is not None else 0
 
-    def taps(i: int) -> Slide:
-        kernel, dilation = weight.shape[2 + i], nth(a["dilation"], i)
-        padding = a["padding"]
-        if isinstance(padding, str):  # "same" puts the odd pixel on the right
-            padding = dilation * (kernel - 1) // 2 if padding == "same" else 0
-        return Slide(kernel, nth(a["stride"], i), nth(padding, i), dilation)
-
-    _slide(call, [taps(i) for i in range(weight.dim() - 2)])
+    kernel, padding = weight.shape[2:], a["padding"]
+    if isinstance(padding, str):  # "same" puts the odd pixel on the right
+        same = [nth(a["dilation"], i) * (k - 1) // 2 for i, k in enumerate(kernel)]
+        padding = same if padding == "same" else 0
+    _slide(call, kernel, a["stride"], padding, a["dilation"])
 
 
 def _conv_transpose(call: Call) -> None:
@@ -72,40 +69,33 @@ def _conv_transpose(call: Call) -> None:
     def step(sight: Sight, dim: int):
         if dim < offset:
             return sight.whole(), None
-        i = dim - offset
-        taps = Spread(
-            weight.shape[2 + i],
-            nth(a["stride"], i),
-            nth(a["padding"], i),
-            nth(a["dilation"], i),
-        )
-        return sight.spread(taps, call.out.shape[dim]), dim
+        taps = weight.shape[2:], a["stride"], a["padding"], a["dilation"]
+        spread = Spread(*(nth(t, dim - offset) for t in taps))
+        return sight.spread(spread, call.out.shape[dim]), dim
 
     call.each(step)
 
 
 def _pool(call: Call) -> None:
     a = call.args
-    kernel, stride = a["kernel_size"], a.get("stride") or a["kernel_size"]
     axes = int(call.name.removesuffix("_with_indices")[-2])
-    kernels = [nth(kernel, i) for i in range(axes)]
-    call.other_ops = call.out.numel() * prod(kernels)
-
-    def taps(i: int) -> Slide:
-        dilation = nth(a.get("dilation") or 1, i)
-        return Slide(kernels[i], nth(stride, i), nth(a["padding"], i), dilation)
-
-    _slide(call, [taps(i) for i in range(axes)])
+    kernel = [nth(a["kernel_size"], i) for i in range(axes)]
+    call.other_ops = call.out.numel() * prod(kernel)
+    _slide(call, kernel, a.get("stride") or kernel, a["padding"], a.get("dilation") or 1)
 
 
-def _slide(call: Call, taps: Sequence[Slide]) -> None:
-    """A kernel over the last dimensions; an image axis among the channels is used up."""
-    offset = call.out.dim() - len(taps)
+def _slide(call: Call, kernel: Sequence[int], *taps: int | Sequence[int]) -> None:
+    """A kernel over the last dimensions: its size, stride, padding, dilation.
+
+    An image axis among the channels is used up.
+    """
+    offset = call.out.dim() - len(kernel)
 
     def step(sight: Sight, dim: int):
         if dim < offset:
             return sight.whole(), None
-        return sight.slide(taps[dim - offset], call.out.shape[dim]), dim
+        slide = Slide(kernel[dim - offset], *(nth(t, dim - offset) for t in taps))
+        return sight.slide(slide, call.out.shape[dim]), dim
 
     call.each(step)
 
@@ -218,8 +208,8 @@ def _spatial_norm(call: Call) -> None:
     call.context = any(dim is not None and dim >= first for dim in call.at)
 
 
-def _embedding(call: Call) -> None:
-    """A look-up: no arithmetic."""
+def _no_arithmetic(call: Call) -> None:
+    """A look-up, or channels that change places."""
 
 
 def unknown(call: Call) -> None:
@@ -239,53 +229,36 @@ POINTWISE = frozenset(
     "requires_grad to_dense log_sigmoid resolve_conj resolve_neg".split()
 )
 
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), _conv),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _conv_transpose),
-    **dict.fromkeys(
-        [f"{kind}_pool{n}d" for kind in ("max", "avg") for n in (1, 2, 3)]
-        + [f"max_pool{n}d_with_indices" for n in (2, 3)],
-        _pool,
-    ),
-    **dict.fromkeys(
-        [f"adaptive_{kind}_pool{n}d" for kind in ("max", "avg") for n in (1, 2, 3)]
-        + ["upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d"]
-        + ["upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d"],
-        _resize,
-    ),
-    "linear": _linear,
-    "embedding": _embedding,
-    **dict.fromkeys(("matmul", "mm", "bmm", "dot", "mv"), _matmul),
-    **dict.fromkeys(("addmm", "baddbmm"), _addmm),
-    "einsum": _einsum,
-    "scaled_dot_product_attention": _attention,
-    "batch_norm": _batch_norm_rule,
-    **dict.fromkeys(("layer_norm", "group_norm", "instance_norm", "rms_norm"), _spatial_norm),
-    **dict.fromkeys(
-        "sum mean amax amin max min var std var_mean argmax argmin logsumexp prod norm "
-        "linalg_vector_norm frobenius_norm any all".split(),
-        _reduce,
-    ),
-    **dict.fromkeys(("softmax", "log_softmax", "cumsum", "glu", "sort", "topk"), _along),
-    **dict.fromkeys(
-        "view reshape flatten unflatten squeeze unsqueeze _unsafe_view view_as ravel".split(),
-        moves.view,
-    ),
-    **dict.fromkeys(
-        "permute transpose swapaxes swapdims t numpy_T matrix_H mT mH movedim moveaxis".split(),
-        moves.permute,
-    ),
-    **dict.fromkeys(("expand", "expand_as", "broadcast_to"), moves.expand),
-    **dict.fromkeys(("chunk", "split", "split_with_sizes", "unbind", "select"), moves.split),
-    **dict.fromkeys(("slice", "narrow"), moves.cut),
-    **dict.fromkeys(
-        "pad constant_pad_nd _pad_circular reflection_pad2d replication_pad2d".split(), moves.pad
-    ),
-    **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
-    **dict.fromkeys(
-        "index index_select gather roll flip take stack repeat tile repeat_interleave tensor_split "
-        "pixel_shuffle pixel_unshuffle triu tril im2col col2im unfold max_unpool2d".split(),
-        moves.select_any,
-    ),
-    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _embedding),
-}
+_FAMILIES: list[tuple[str, Rule]] = [
+    ("conv1d conv2d conv3d convolution", _conv),
+    ("conv_transpose1d conv_transpose2d conv_transpose3d", _conv_transpose),
+    ("max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices", _pool),
+    ("avg_pool1d avg_pool2d avg_pool3d", _pool),
+    ("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", _resize),
+    ("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", _resize),
+    ("upsample_nearest1d upsample_nearest2d upsample_nearest3d", _resize),
+    ("upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d", _resize),
+    ("linear", _linear),
+    ("embedding channel_shuffle native_channel_shuffle", _no_arithmetic),
+    ("matmul mm bmm dot mv", _matmul),
+    ("addmm baddbmm", _addmm),
+    ("einsum", _einsum),
+    ("scaled_dot_product_attention", _attention),
+    ("batch_norm", _batch_norm_rule),
+    ("layer_norm group_norm instance_norm rms_norm", _spatial_norm),
+    ("sum mean amax amin max min var std var_mean argmax argmin logsumexp prod norm", _reduce),
+    ("linalg_vector_norm frobenius_norm any all", _reduce),
+    ("softmax log_softmax cumsum glu sort topk", _along),
+    ("view reshape flatten unflatten squeeze unsqueeze _unsafe_view view_as ravel", moves.view),
+    ("permute transpose swapaxes swapdims t numpy_T matrix_H mT mH", moves.permute),
+    ("movedim moveaxis", moves.permute),
+    ("expand expand_as broadcast_to", moves.expand),
+    ("chunk split split_with_sizes unbind select", moves.split),
+    ("slice narrow", moves.cut),
+    ("pad constant_pad_nd _pad_circular reflection_pad2d replication_pad2d", moves.pad),
+    ("cat concat concatenate", _cat),
+    ("index index_select gather roll flip take stack repeat tile", moves.select_any),
+    ("repeat_interleave tensor_split pixel_shuffle pixel_unshuffle triu tril", moves.select_any),
+    ("im2col col2im unfold max_unpool2d", moves.select_any),
+]
+RULES = {name: rule for names, rule in _FAMILIES for name in names.split()}

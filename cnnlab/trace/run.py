@@ -112,8 +112,15 @@ class Watched:
                     f"{path or 'the model'} is quantized ({kind}): trace the float model that it "
                     f"was made from"
                 )
-        self.params = _state_of(modules, "_parameters")
-        self.buffers = _state_of(modules, "_buffers")
+        # DataParallel splits batches only, and cannot be called with other weights.
+        self.inner = inner = model.module if isinstance(model, nn.DataParallel) else model
+        self.params, self.buffers = dict(inner.named_parameters()), dict(inner.named_buffers())
+        for name, tensor in (self.params | self.buffers).items():
+            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+                raise TraceError(
+                    f"{name} has no shape yet, because its module is lazy: run the model once on "
+                    f"a batch, then trace it"
+                )
         floats = [p.dtype for p in self.params.values() if p.is_floating_point()]
         dtype = floats[0] if floats else torch.get_default_dtype()
         self.inputs = tuple(_to_meta(one, dtype) for one in inputs)
@@ -125,7 +132,7 @@ class Watched:
         recorder = Recorder(params, rules, on_meta, inputs)
         with self._unharmed(leaves_train=False), torch.inference_mode():
             with module_stack(self.places, recorder.stack), recorder.calls, recorder:
-                torch.func.functional_call(self.model, {**params, **buffers}, inputs)
+                torch.func.functional_call(self.inner, {**params, **buffers}, inputs)
         return recorder
 
     def kept(
@@ -142,7 +149,7 @@ class Watched:
         with self._unharmed(leaves_train=True), keeper.watching():
             # Innermost, so that only the model's own calls are numbered.
             with module_stack(self.places, stack), calls:
-                torch.func.functional_call(self.model, state, inputs)
+                torch.func.functional_call(self.inner, state, inputs)
         return keeper.kept
 
     def _swapped(self, on_meta: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]:
@@ -150,25 +157,16 @@ class Watched:
 
         On meta: twins with shapes but without memory. For real: copies, which may be written to.
         """
-        params, buffers = self.params, self.buffers
+
+        def twin(x: Tensor) -> Tensor:
+            return torch.empty_like(x, device="meta") if on_meta else x.detach().clone()
+
+        params = {n: twin(p).requires_grad_(p.requires_grad) for n, p in self.params.items()}
+        buffers, inputs = {n: twin(b) for n, b in self.buffers.items()}, self.inputs
         if not on_meta:
             device = next((p.device for p in params.values()), torch.device("cpu"))
-            params = {
-                name: p.detach().clone().requires_grad_(p.requires_grad)
-                for name, p in params.items()
-            }
-            buffers = {name: buffer.clone() for name, buffer in buffers.items()}
-            return (
-                params,
-                buffers,
-                map_tensors(self.inputs, lambda x: torch.zeros_like(x, device=device)),
-            )
-        twins = {
-            name: torch.empty_like(p, device="meta").requires_grad_(p.requires_grad)
-            for name, p in params.items()
-        }
-        buffers = {name: torch.empty_like(b, device="meta") for name, b in buffers.items()}
-        return twins, buffers, self.inputs
+            inputs = map_tensors(inputs, lambda x: torch.zeros_like(x, device=device))
+        return params, buffers, inputs
 
     @contextmanager
     def _unharmed(self, leaves_train: bool) -> Iterator[None]:
@@ -223,23 +221,6 @@ class Watched:
         )
 
 
-def _state_of(modules: Mapping[str, nn.Module], kind: str) -> dict[str, Tensor]:
-    """All parameters or buffers by name, each once: one walk, where PyTorch's own take two."""
-    found = {}
-    for path, module in modules.items():
-        for name, tensor in getattr(module, kind).items():
-            if tensor is None or id(tensor) in found:
-                continue
-            name = f"{path}.{name}" if path else name
-            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
-                raise TraceError(
-                    f"{name} has no shape yet, because its module is lazy: run the model once on "
-                    f"a batch, then trace it"
-                )
-            found[id(tensor)] = name, tensor
-    return dict(found.values())
-
-
 def _to_meta(one: Any, dtype: torch.dtype) -> Any:
     """A shape becomes a batch of one on the meta device; so does an example tensor."""
     if isinstance(one, Tensor):
@@ -254,10 +235,6 @@ def _to_meta(one: Any, dtype: torch.dtype) -> Any:
         f"an input is a shape such as (3, 224, 224), an example tensor or a list of those; "
         f"got {one!r}"
     )
-
-
-def _twin(x: Any) -> Any:
-    return torch.empty_like(x, device="meta") if x.dim() and x.device.type != "meta" else x
 
 
 def _first_line(error: Exception) -> str:

@@ -13,6 +13,12 @@ from cnnlab.arithmetic import GeometryError, output_size
 from cnnlab.trace.call import nth
 
 
+def _slid(sizes, kernel, stride, padding, dilation=1, ceil_mode=False):
+    """Sizes after a kernel has slid over them; each of the others is one for all, or one each."""
+    taps = kernel, stride, padding, dilation
+    return (output_size(n, *(nth(t, i) for t in taps), ceil_mode) for i, n in enumerate(sizes))
+
+
 def _same_shape(a):
     return a["input" if "input" in a else "self"].shape
 
@@ -39,10 +45,7 @@ def _conv_shape(a):
             f"it has {x.shape[1]} channels where the weight expects {expected}; give an input "
             f"with {expected} channels, or build the model for {x.shape[1]}"
         )
-    sizes = (
-        output_size(n, k, nth(a["stride"], i), nth(padding, i), nth(a["dilation"], i))
-        for i, (n, k) in enumerate(zip(x.shape[2:], weight.shape[2:]))
-    )
+    sizes = _slid(x.shape[2:], weight.shape[2:], a["stride"], padding, a["dilation"])
     return (x.shape[0], weight.shape[0], *sizes)
 
 
@@ -60,20 +63,10 @@ def _linear_shape(a):
 
 def _pool_shape(a, axes=2):
     x, kernel = a["self"], a["kernel_size"]
-    stride = a.get("stride") or kernel
     if x.dim() != 2 + axes:
         return None
-    sizes = (
-        output_size(
-            x.shape[2 + i],
-            nth(kernel, i),
-            nth(stride, i),
-            nth(a["padding"], i),
-            nth(a.get("dilation") or 1, i),
-            a["ceil_mode"],
-        )
-        for i in range(axes)
-    )
+    stride, dilation = a.get("stride") or kernel, a.get("dilation") or 1
+    sizes = _slid(x.shape[2:], kernel, stride, a["padding"], dilation, a["ceil_mode"])
     return (*x.shape[:2], *sizes)
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, overload
 
 from torch import nn
 
 from cnnlab import probes
+from cnnlab._tools import did_you_mean
 from cnnlab.arithmetic import Window, bytes_text, count_text
 from cnnlab.trace import show
 from cnnlab.trace.memory import Memory, TrainingMemory
@@ -125,25 +125,6 @@ class Layer:
         return tuple(box)
 
 
-class Checked(NamedTuple):
-    """One unit: the rectangle the table gives, and the one its gradient proves."""
-
-    path: str
-    unit: tuple[int, ...]
-    box: Box
-    proved: Box
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the two rectangles are equal."""
-        return self.box == self.proved
-
-    def __str__(self) -> str:
-        verdict = "equal" if self.agrees else f"the gradient says {_rectangle(self.proved)}"
-        unit = ", ".join(map(str, self.unit))
-        return f"{self.path:<24} unit ({unit}): {_rectangle(self.box)}: {verdict}"
-
-
 class LayerTable(Sequence[Layer]):
     """The rows of a trace in execution order. `table[3]`, `table["layer1.0"]`, `table.macs`."""
 
@@ -173,10 +154,9 @@ class LayerTable(Sequence[Layer]):
             return self.rows[key]
         rows = [row for row in self.rows if row.path == key or row.path.startswith(f"{key}.")]
         if not rows:
-            paths = dict.fromkeys(row.path for row in self.rows)
-            close = get_close_matches(key, paths, n=1)
-            known = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(paths)}"
-            raise KeyError(f"no operation was traced in a module {key!r}; {known}")
+            paths = list(dict.fromkeys(row.path for row in self.rows))
+            hint = did_you_mean(key, paths) or f" Known: {', '.join(paths)}"
+            raise KeyError(f"no operation was traced in a module {key!r}.{hint}")
         return _merge(rows, key, "" if len({row.path for row in rows}) > 1 else rows[0].module)
 
     def __len__(self) -> int:
@@ -265,8 +245,8 @@ class LayerTable(Sequence[Layer]):
 
     def check(
         self, layers: Iterable[str] | None = None, unit: tuple[int, int] | None = None
-    ) -> list[Checked]:
-        """Prove the receptive fields: gradient of a unit against the table's rectangle.
+    ) -> dict[str, tuple[Box, Box]]:
+        """The table's rectangle of one unit per layer, and the one that its gradient proves.
 
         layers: module paths that return feature maps; by default the last of each resolution
         unit:   (row, column); by default the middle of each map
@@ -278,12 +258,12 @@ class LayerTable(Sequence[Layer]):
             last = {row.path: row for row in self.rows}  # a module's output is its last operation
             maps = [row for row in maps if row.path and last[row.path] is row]
             layers = {row.out_shape[1:]: row.path for row in maps}.values()
-        found = []
+        found = {}
         for path in layers:
-            last = self.rows[self[path].covers[-1]]
-            middle = unit or tuple(sight.units // 2 for sight in last.sights)
+            row = self[path]
+            middle = unit or tuple(sight.units // 2 for sight in row.sights)
             proved = probes.support(self.model, self.input_shape, middle, path=path)
-            found.append(Checked(path, middle, last._box(middle), proved))
+            found[path] = row._box(middle), proved
         return found
 
     def training_memory(self, batch: int = 1, optimizer: str = "momentum") -> TrainingMemory:
@@ -364,7 +344,3 @@ def _image_size(sight: Sight) -> int:
     while sight.parents:
         sight = sight.parents[0][0]
     return sight.units
-
-
-def _rectangle(box: Box) -> str:
-    return " x ".join(f"{first}..{last}" for first, last in box)

@@ -1,4 +1,12 @@
-"""Which module and which call of its code is running, while a pass runs."""
+"""Which module and which call of its code is running, while a pass runs.
+
+Private parts of PyTorch that the trace cannot do without, all of them:
+- `_cdata` of a storage (`memory_of`): on the meta device every `data_ptr` is 0
+- `_schema` of an operation (`recorder`): the names and defaults of its arguments
+- `torch.utils._python_dispatch` (`recorder`, `kept`): the home of the documented TorchDispatchMode
+- `_parameters`, `_buffers`, `_modules` of a module (`run`): to put back what forward stored
+- `_scaled_dot_product_flash_attention_for_cpu` (`kept`): what attention calls on a CPU
+"""
 
 from __future__ import annotations
 
@@ -63,6 +71,11 @@ def module_stack(
 def meta_twin(x: Any) -> Any:
     """A tensor of the same shape without memory; a number stays where it is."""
     return torch.empty_like(x, device="meta") if x.dim() and x.device.type != "meta" else x
+
+
+def memory_of(tensor: Tensor) -> int:
+    """The address of the storage of `tensor`: equal for its views. Free again when it is gone."""
+    return tensor.untyped_storage()._cdata
 
 
 def map_tensors(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:

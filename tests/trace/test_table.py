@@ -47,9 +47,9 @@ def test_a_module_is_found_by_its_path():
     table = trace(small(), (1, 8, 8))
     assert table["1"].params == table["1.1"].params == 72
     assert table["1"].macs == 72 * 9
-    with pytest.raises(KeyError, match="did you mean '1.1'"):
+    with pytest.raises(KeyError, match="Did you mean '1.1'"):
         table["1.11"]
-    with pytest.raises(KeyError, match="known: 0, 1.0, 1.1"):
+    with pytest.raises(KeyError, match="Known: 0, 1.0, 1.1"):
         table["features"]
 
 
