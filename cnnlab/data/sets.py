@@ -11,13 +11,13 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from cnnlab._tools import did_you_mean
 from cnnlab.data.folder import image_folder
 from cnnlab.data.images import DataError, Images, Splits, splits_of, stratified
 
@@ -53,11 +53,9 @@ def load(
         "cifar-10": lambda: _published("CIFAR10", name, seed, folder, download),
     }
     if name not in readers:
-        close = get_close_matches(str(name), readers, n=1)
-        hint = f"Did you mean {close[0]!r}? " if close else ""
         raise DataError(
-            f"no data set {name!r}. {hint}Known: {', '.join(readers)}, or the path of "
-            "an image folder, with a slash in it."
+            f"no data set {name!r}.{did_you_mean(name, readers)} Known: {', '.join(readers)}, or "
+            "the path of an image folder, with a slash in it."
         )
     splits = readers[name]()
     return splits.resized(size) if size else splits
