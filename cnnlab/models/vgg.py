@@ -82,8 +82,8 @@ class VGG(nn.Module):
             features = width
         self.classifier = nn.Sequential(*head, nn.Linear(features, num_classes))
 
-        # The paper draws from N(0, 0.01^2) and starts the deep ones from a trained A (section 3.1);
-        # He's rule trains them from scratch.
+        # The paper draws with variance 10^-2 and starts the deep ones from a trained A (section
+        # 3.1); He's rule trains them from scratch. The head's deviation is torchvision's.
         init_he(self)
         for layer in self.classifier:
             if isinstance(layer, nn.Linear):

@@ -354,6 +354,16 @@ def test_vgg_small_and_vgg_with_fewer_poolings():
     assert parameters(model.classifier) == 512 * 10 + 10
 
 
+def test_vggs_head_is_drawn_with_deviation_0_01_as_torchvisions():
+    """torchvision's `VGG`: `init.normal_(weight, 0, 0.01)`, biases zero. The paper has its 10^-2
+    as a variance (section 3.1)."""
+    torch.manual_seed(0)
+    model = build("vgg_small")  # 147,456 and 1,280 weights
+    for layer in (m for m in model.classifier if isinstance(m, nn.Linear)):
+        assert layer.weight.std().item() == pytest.approx(0.01, rel=0.08)
+        assert abs(layer.weight.mean()) < 1e-3 and not layer.bias.any()
+
+
 # Network in Network and GoogLeNet
 
 
@@ -406,6 +416,18 @@ def test_googlenet_has_the_sizes_of_table_1(form):
         (1024, 1, 1),
     ]
     assert sizes(on_meta("googlenet", form=form), names, 3, 224, 224) == expected
+
+
+def test_googlenet_normalizes_as_caffe_does():
+    """bvlc_googlenet, train_val.prototxt: local_size 5, alpha 1e-4, beta 0.75; Caffe divides alpha
+    by the size: b = a / (1 + alpha / n * sum a^2)^beta."""
+    model = build("googlenet")
+    a = 300 * torch.rand(1, 8, 1, 1, dtype=torch.float64)
+    for norm in (model.norm1, model.norm2):
+        for i in range(8):
+            neighbours = a[0, max(0, i - 2) : i + 3]
+            expected = a[0, i] / (1 + 1e-4 / 5 * (neighbours**2).sum()) ** 0.75
+            assert torch.allclose(norm(a)[0, i], expected)
 
 
 def test_the_naive_module_passes_every_channel_on():
@@ -463,6 +485,21 @@ def test_a_silent_branch_leaves_the_input(name, block):
     assert torch.equal(silent(), x.relu())
     assert torch.equal(silent(preactivation=True), x)
     assert not silent(skip=False).any()
+
+
+@pytest.mark.parametrize("block", [resnet.BasicBlock, resnet.Bottleneck])
+@torch.inference_mode()
+def test_a_preactivated_projection_sees_what_the_branch_sees(block):
+    """As in KaimingHe/resnet-1k-layers, resnet-pre-act.lua: where the shape changes, norm and ReLU
+    come before branch and shortcut alike."""
+    torch.manual_seed(0)
+    module = block(8, 16, 2, preactivation=True).eval()
+    last = module.conv3 if block is resnet.Bottleneck else module.conv2
+    nn.init.zeros_(last.weight)
+    nn.init.normal_(module.bn1.bias)
+    x = torch.randn(2, 8, 6, 6)
+    expected = F.conv2d(module.bn1(x).relu(), module.downsample.weight, stride=2)
+    assert expected.any() and torch.equal(module(x), expected)
 
 
 def test_option_a_takes_every_second_pixel_and_adds_empty_channels():
