@@ -29,7 +29,8 @@ ROOMS = {
     "trace": BOTTOM | {"probes"},
     "training": BOTTOM | {"models", "data"},
     "course": BOTTOM | {"models", "probes", "data", "trace", "training"},
-    "__main__": BOTTOM | {"models", "probes", "data", "trace", "training", "course"},
+    "_commands": BOTTOM | {"models", "probes", "data", "trace", "training", "course"},
+    "__main__": {"_commands"},
 }
 STANDARD_ONLY = {"__init__", "arithmetic", "_tools"}
 WIDGETS = {"ipywidgets", "anywidget"}

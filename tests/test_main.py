@@ -220,7 +220,8 @@ def test_an_image_folder_is_trained_on_and_an_empty_class_is_named(capsys):
 def test_every_option_of_fit_can_be_given(capsys):
     from inspect import signature
 
-    from cnnlab.__main__ import FIT, _parser
+    from cnnlab.__main__ import _parser
+    from cnnlab._commands.train import FIT
     from cnnlab.training.loop import fit
 
     known = signature(fit).parameters

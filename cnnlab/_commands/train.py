@@ -1,0 +1,190 @@
+"""`python -m cnnlab train`: a model on a data set, with a run folder."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from cnnlab._commands.refused import Refused, sentence
+
+if TYPE_CHECKING:
+    import torch
+
+TRAIN = """Train a model on a data set, look at validation images after every epoch and at test
+images once, at the end. The options are those of cnnlab.training.loop.fit.
+
+  python -m cnnlab train resnet20 --data digits --epochs 5
+  python -m cnnlab train resnet20 --data digits --epochs 5 --out runs/mine --resume
+  torchrun --nproc-per-node=2 -m cnnlab train resnet20 --data digits --epochs 5
+
+Ctrl-C stops after the current step and keeps the run. What was learned is in the run folder:
+config.json, history.csv, history.json, curves.png and checkpoint.pt."""
+# What `train` hands to `fit` as it is.
+FIT = (
+    "epochs optimizer lr weight_decay schedule warmup label_smoothing clip precision compile seed"
+).split()
+_METAVARS = {int: "N", float: "X", str: "NAME"}
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Describe the command."""
+    train = commands.add_parser(
+        "train",
+        help="train a model on a data set",
+        description=TRAIN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    train.add_argument("model", help="for example resnet20; a wrong name lists all")
+    _add(
+        train,
+        "what to learn from",
+        data=(
+            "digits",
+            "digits, fashion-mnist, cifar-10, or the path of a folder of images, with "
+            "a slash in it",
+        ),
+        size=(int, "scale the images to this height and width"),
+        crop=(0, "shift training images by up to so many pixels"),
+        flip=(False, "mirror every second training image (not digits)"),
+        cutout=(0, "gray out a square of this side in training images"),
+        jitter=(0.0, "change brightness, contrast and color by up to this share"),
+    )
+    _add(
+        train,
+        "how to learn",
+        epochs=(3, "how often to see every image"),
+        batch_size=(64, "images per step"),
+        optimizer=("sgd", "sgd or adam"),
+        lr=(float, "highest learning rate; default: 0.1 for sgd, 0.001 for adam"),
+        weight_decay=(0.0, "pull on the weights, for example 0.0005"),
+        schedule=(
+            "one-cycle",
+            "one-cycle, cosine, steps or constant: the learning rate over the run",
+        ),
+        warmup=(0.2, "share of the run in which the learning rate rises"),
+        label_smoothing=(0.0, "share of the target spread over all classes"),
+        clip=(float, "longest gradient allowed"),
+        seed=(0, "of split, weights, order and dropout: the same seed, the same numbers"),
+    )
+    group = _add(
+        train,
+        "speed and memory",
+        device=(str, "cpu or cuda; default: a GPU if there is one"),
+        precision=("float32", "float32, bf16, or on a GPU fp16"),
+    )
+    group.add_argument(
+        "--compile",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="MODE",
+        help="compile the model: a long wait, then faster steps",
+    )
+    _add(
+        train,
+        "the run folder",
+        out=(str, "where to keep the run; default: runs/MODEL-DATA"),
+        resume=(False, "go on with the run in --out, where it was stopped or killed"),
+    )
+    train.set_defaults(run=run)
+
+
+def _add(parser: argparse.ArgumentParser, title: str, **flags: tuple) -> argparse._ArgumentGroup:
+    """A group of flags: name=(default, or its type if there is none, and what it is for)."""
+    group = parser.add_argument_group(title)
+    for name, (default, text) in flags.items():
+        flag = "--" + name.replace("_", "-")
+        if default is False:
+            group.add_argument(flag, action="store_true", help=text)
+        elif isinstance(default, type):
+            group.add_argument(flag, type=default, help=text, metavar=_METAVARS[default])
+        else:
+            group.add_argument(
+                flag,
+                type=type(default),
+                default=default,
+                help=f"{text} (default: %(default)s)",
+                metavar=_METAVARS[type(default)],
+            )
+    return group
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, in one process or in those of torchrun."""
+    import torch
+
+    from cnnlab.training.distributed import together
+
+    try:
+        torch.empty(0, device=options.device)
+    except (RuntimeError, AssertionError) as error:
+        raise Refused(f"--device {options.device}: {sentence(error)}") from error
+    if options.size is not None and options.size < 1:
+        raise Refused(f"--size {options.size}: expected at least 1")
+    try:
+        with together(options.device) as device:
+            return _train_on(device, options)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise Refused(sentence(error)) from error
+
+
+def _train_on(device: torch.device, options: argparse.Namespace) -> int:
+    """Data, model, run folder, training, report: what a notebook does in five cells."""
+    import torch
+
+    from cnnlab.data.augment import Augment
+    from cnnlab.data.batches import evaluation, train_val
+    from cnnlab.data.sets import load
+    from cnnlab.models import build
+    from cnnlab.training import runs
+    from cnnlab.training.distributed import world
+    from cnnlab.training.history import TrainingError
+    from cnnlab.training.loop import evaluate, fit
+
+    given = {name: value for name, value in vars(options).items() if name != "run"}
+    first = world().rank == 0
+    augment = Augment(options.crop, options.flip, options.cutout, options.jitter)
+    for turn in (True, False):  # the first process alone: it may have to download
+        if first == turn:
+            splits = load(options.data, seed=options.seed, size=options.size)
+        world().any(False)  # waits for all
+    torch.manual_seed(options.seed)
+    classes, channels = len(splits.train.classes), splits.train.shape[0]
+    model = build(options.model, num_classes=classes, in_channels=channels)
+    model.to(device)
+    train, val = train_val(
+        splits, options.batch_size, seed=options.seed, device=device, augment=augment
+    )
+    title = f"{options.model} on {options.data}"
+    folder = world().from_first(runs.begin(given, options.out, options.resume) if first else None)
+    try:
+        history = fit(
+            model,
+            train,
+            val,
+            device=device,
+            checkpoint=folder / "checkpoint.pt",
+            **{name: given[name] for name in FIT},
+        )
+    except TrainingError as error:
+        if not error.history.losses:  # it did not begin, so there is nothing to keep
+            if first and not options.resume:
+                shutil.rmtree(folder, ignore_errors=True)
+        elif first:
+            print(error.history, flush=True)
+            with suppress(TrainingError):  # the first error is the one to tell
+                runs.finish(folder, error.history, title)
+        raise
+    if first:
+        print(history, flush=True)
+        runs.finish(folder, history, title)
+    if history.interrupted:
+        text = f"to go on, give the same command with --out {folder} --resume"
+    else:
+        loss, accuracy = evaluate(model, evaluation(splits, splits.test, device=device))
+        text = f"test: loss {loss:.4f}, accuracy {accuracy:.4f} on {len(splits.test)} images"
+    if first:
+        print(f"{text}\nrun folder: {folder}")
+    return 130 if history.interrupted else 0
