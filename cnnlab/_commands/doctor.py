@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
     from cnnlab.course import lesson
     from cnnlab.course.logbook import progress_folder
-    from cnnlab.data.sets import data_folder
+    from cnnlab.data import data_folder
 
     try:
         rows.append(("scale", f"{lesson.scale_for(device)} (set CNNLAB_SCALE to change it)"))

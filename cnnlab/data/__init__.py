@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazily(
         "batches": "Batches evaluation train_val",
         "folder": "Files image_folder",
         "images": "DataError Images Splits",
-        "sets": "data_folder load two_marks",
+        "published": "data_folder",
+        "sets": "load two_marks",
     },
 )

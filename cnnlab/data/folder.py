@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from cnnlab.data.images import DataError, Images, stratified
+from cnnlab.data.images import DataError, Images, Splits, stratified
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+GROUND = "white"  # under what is transparent
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,6 +30,7 @@ class Files:
     labels: Tensor
     classes: tuple[str, ...]
     name: str = "files"
+    ground: str = GROUND
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -43,63 +51,112 @@ class Files:
         """
         from torch.utils.data import DataLoader
 
-        return iter(
-            DataLoader(
-                _Decoded(self.paths, size),
-                batch_sampler=positions,
-                num_workers=workers,
-                collate_fn=torch.stack,
-            )
-        )
+        source = _Decoded(self.paths, size, self.ground)
+        for images in DataLoader(
+            source, batch_sampler=positions, num_workers=workers, collate_fn=list
+        ):
+            for image in images:
+                if isinstance(image, str):  # an error of a worker would arrive with its traceback
+                    raise DataError(image)
+            yield torch.stack(images)
 
     def decoded(self, size: int, workers: int = 0) -> Images:
         """All of them in memory: 3 x size x size bytes each."""
         positions = list(torch.arange(len(self)).split(256))
         parts = self.batches([part.tolist() for part in positions], size, workers)
-        images = torch.cat(list(parts)) if len(self) else torch.zeros(0, 3, size, size).byte()
-        return Images(images, self.labels, self.classes, self.name)
+        return Images(torch.cat(list(parts)), self.labels, self.classes, self.name)
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What worker processes read from: file number -> uint8 image (3, size, size)."""
+    """What worker processes read from: file number -> image or what is wrong with it."""
 
     paths: tuple[Path, ...]
     size: int
+    ground: str
 
-    def __getitem__(self, index: int) -> Tensor:
-        import numpy
-        from PIL import Image, ImageOps
-
+    def __getitem__(self, index: int) -> Tensor | str:
         try:
-            with Image.open(self.paths[index]) as image:
-                square = ImageOps.fit(
-                    image.convert("RGB"), (self.size, self.size), Image.Resampling.BILINEAR
-                )
-        except (OSError, SyntaxError, ValueError) as error:
+            return decode(self.paths[index], self.size, self.ground)
+        except DataError as error:
+            return str(error)
+
+
+def decode(path: str | Path, size: int, ground: str = GROUND) -> Tensor:
+    """One image file as people see it: uint8 (3, size, size), the middle of it.
+
+    Turned upright as the camera noted, what is transparent laid on `ground`, 16 bits brought to 8.
+    Raises DataError for what is no image, and for what has no one right reading.
+    """
+    import numpy
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                if getattr(image, "is_animated", False) and image.format != "MPO":
+                    raise DataError(
+                        f"{path} is animated or has pages: {image.n_frames} images in one file. "
+                        "Save the one you mean as PNG."
+                    )
+                image = _as_seen(ImageOps.exif_transpose(image), path, ground)
+        square = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{path} is too large: more than {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels are "
+            "not read. Scale it down, or remove it."
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path} cannot be read as an image ({error}). Remove it, or put a whole one in its "
+            "place."
+        ) from error
+    return torch.from_numpy(numpy.array(square)).permute(2, 0, 1)
+
+
+def _as_seen(image: Image, path: str | Path, ground: str) -> Image:
+    """In 8 bits of red, green and blue. Pillow's own conversion cuts off what is beyond 255."""
+    import numpy
+    from PIL import Image
+
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = numpy.asarray(image).astype("float64")
+        top = {"F": 1.0}.get(image.mode, 65535.0)
+        if not (values.min() >= 0 and values.max() <= top):
             raise DataError(
-                f"{self.paths[index]} cannot be read as an image ({error}). Remove it, or put a "
-                "whole one in its place."
-            ) from error
-        return torch.from_numpy(numpy.array(square)).permute(2, 0, 1)
+                f"{path} holds numbers from {values.min():g} to {values.max():g} ({image.mode}); "
+                f"expected 0 to {top:g}. Save it as PNG with 8 bits."
+            )
+        image = Image.fromarray((values * (255 / top)).round().astype("uint8"))
+    elif "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, ground), image)
+    return image.convert("RGB")
 
 
-def image_folder(path: str | Path, *, seed: int = 0) -> tuple[Files, Files, Files]:
+def image_folder(
+    path: str | Path, *, seed: int = 0, ground: str = GROUND
+) -> tuple[Files, Files, Files]:
     """Train, validation and test files of a folder that holds a folder of images for each class.
 
-    `path` holds the classes; or train/, test/ and perhaps val/, which then hold them. What is not
-    given is split off, the same for the same seed: a tenth for val, and another for test.
-    Raises `DataError` where there is no class, a class without images, or other classes in
-    another part.
+    `path` holds the classes; or train/, test/ and perhaps val/ (or validation/), which then hold
+    them. What is not given is split off, the same for the same seed: a tenth for val, and another
+    for test. Hidden and system files are no images. Raises `DataError` where there is no class, a
+    class without images, too few of them, or other classes in another part.
     """
     path = Path(path).expanduser()
+    names = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
     given = {
-        part: _files(path / part, f"{path.name} {part}")
-        for part in ("train", "val", "test")
-        if (path / part).is_dir()
+        part: _files(path / word, f"{path.name} {part}", ground)
+        for part, words in names.items()
+        for word in words
+        if (path / word).is_dir()
     }
     if not given:
-        test, val, train = stratified(_files(path, path.name), (1, 1, 8), seed)
+        test, val, train = stratified(_files(path, path.name, ground), (1, 1, 8), seed)
     elif "train" not in given or "test" not in given:
         raise DataError(
             f"{path} has {' and '.join(given)}; expected train and test, and perhaps "
@@ -115,14 +172,25 @@ def image_folder(path: str | Path, *, seed: int = 0) -> tuple[Files, Files, File
                 f"{path}: {name} has the classes {', '.join(part.classes)}; train has "
                 f"{', '.join(train.classes)}. Every part needs the same ones."
             )
+    if len(train.classes) < 2:
+        raise DataError(f"{path} has one class, {train.classes[0]}; a choice needs two folders.")
+    if not all(map(len, parts.values())):
+        counts = ", ".join(f"{len(part)} for {name}" for name, part in parts.items())
+        raise DataError(f"{path} has too few images: {counts}. Ten of each class make a beginning.")
     return tuple(replace(part, name=f"{path.name} {name}") for name, part in parts.items())
 
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+_OTHERS = {".heic", ".heif", ".svg", ".avif", ".jxl", ".jp2", ".raw", ".dng", ".pdf", ".psd"}
 
 
-def _files(path: Path, name: str) -> Files:
-    classes = sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+def _seen(path: Path) -> bool:
+    """Neither hidden nor what a system leaves behind: .ipynb_checkpoints, ._x.png, __MACOSX."""
+    return not path.name.startswith(".") and path.name != "__MACOSX"
+
+
+def _files(path: Path, name: str, ground: str) -> Files:
+    classes = sorted(p for p in path.iterdir() if p.is_dir() and _seen(p)) if path.is_dir() else []
     if not classes:
         found = "has no folders in it" if path.is_dir() else "is not a folder"
         raise DataError(
@@ -131,7 +199,17 @@ def _files(path: Path, name: str) -> Files:
         )
     paths, labels = [], []
     for label, folder in enumerate(classes):
-        images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _ENDINGS)
+        inside = [
+            p
+            for p in sorted(folder.rglob("*"))
+            if not p.is_dir() and all(map(_seen, (p, *p.relative_to(folder).parents[:-1])))
+        ]
+        if others := [p for p in inside if p.suffix.lower() in _OTHERS]:
+            raise DataError(
+                f"{others[0]} is of a kind that is not read here ({len(others)} such files in "
+                f"class {folder.name!r}). Save it as PNG or JPEG, or remove it."
+            )
+        images = [p for p in inside if p.suffix.lower() in _ENDINGS]
         if not images:
             raise DataError(
                 f"class {folder.name!r} is empty: no image in {folder} (looked for "
@@ -139,4 +217,22 @@ def _files(path: Path, name: str) -> Files:
             )
         paths += images
         labels += [label] * len(images)
-    return Files(tuple(paths), torch.tensor(labels), tuple(p.name for p in classes), name)
+    return Files(tuple(paths), torch.tensor(labels), tuple(p.name for p in classes), name, ground)
+
+
+def sheet(splits: Splits, columns: int = 12) -> Image:
+    """What was read, to look at before training: a row of training images for each class."""
+    from PIL import Image, ImageDraw
+
+    images, side = splits.train.images, max(64, splits.train.shape[-1])
+    page = Image.new("RGB", (columns * side, len(splits.train.classes) * (side + 14)), "white")
+    for label, name in enumerate(splits.train.classes):
+        top = label * (side + 14)
+        chosen = (splits.train.labels == label).nonzero().flatten()
+        text = f"{name}: {len(chosen)} to train on"
+        ImageDraw.Draw(page).text((2, top), text.encode("ascii", "replace").decode(), "black")
+        for column, index in enumerate(chosen[:columns].tolist()):
+            pixels = images[index].permute(1, 2, 0).squeeze(2).numpy()
+            picture = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+            page.paste(picture, (column * side, top + 14))
+    return page

@@ -1,14 +1,13 @@
-"""Labelled images, always split into train, validation and test.
+"""Labeled images, always split into train, validation and test.
 
-`load("digits")` needs no network. `two_marks` makes images whose class can only be told by a
-network that sees both marks at once. A folder with a subfolder of images for each class is a data
-set too.
+`load("digits")` and `load("letters")` need no network. `two_marks` makes images whose class can
+only be told by a network that sees both marks at once. A folder with a subfolder of images for each
+class is a data set too.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -18,8 +17,10 @@ import numpy as np
 import torch
 
 from cnnlab._tools import did_you_mean
-from cnnlab.data.folder import image_folder
+from cnnlab.data import published
+from cnnlab.data.folder import GROUND, image_folder
 from cnnlab.data.images import DataError, Images, Splits, splits_of, stratified
+from cnnlab.data.letters import letters
 
 
 def load(
@@ -30,40 +31,41 @@ def load(
     download: bool = True,
     size: int | None = None,
     workers: int = 0,
+    ground: str = GROUND,
 ) -> Splits:
     """A data set by name, split into train, validation and test, the same split for the same seed.
 
     "digits"         1,797 images 1x8x8, ten classes, part of scikit-learn: 1,257 / 180 / 360
+    "letters"        33,800 images 1x28x28, 26 classes, drawn here from fonts: 26,000 / 2,600 /
+                     5,200, each part with typefaces of its own; the same for every seed
     "fashion-mnist"  70,000 images 1x28x28 (Xiao, Rasul, Vollgraf 2017): 54,000 / 6,000 / 10,000
     "cifar-10"       60,000 images 3x32x32 (Krizhevsky 2009): 45,000 / 5,000 / 10,000
 
-    The last two are read from `folder` (default: `data_folder()`), downloaded there first if they
-    are missing and `download` is true. Their test part is the publisher's and does not move with
-    the seed. A `name` with a slash is the path of an image folder as in `image_folder`, decoded
-    by `workers` processes. `size` scales all images to `size` x `size`; an image folder needs it.
+    The last two are read from `folder` (default: `data_folder()`) in any form in which they are
+    published, downloaded there first if they are missing and `download` is true. Their test part is
+    the publisher's and does not move with the seed. A `name` with a slash is the path of an image
+    folder as in `image_folder`, decoded by `workers` processes, what is transparent laid on the
+    color `ground`. `size` scales all images to `size` x `size`; an image folder needs it.
     Raises `DataError` for an unknown name, and for files that can neither be found nor downloaded.
     """
     if "/" in str(name) or os.sep in str(name):
+        parts = image_folder(name, seed=seed, ground=ground)
         if size is None:
             raise DataError(f"{name}: images of a folder differ in size. Give one: size=64.")
-        return splits_of(*(part.decoded(size, workers) for part in image_folder(name, seed=seed)))
+        return splits_of(*(part.decoded(size, workers) for part in parts))
     readers: dict[str, Callable[[], Splits]] = {
         "digits": lambda: _digits(seed),
-        "fashion-mnist": lambda: _published("FashionMNIST", name, seed, folder, download),
-        "cifar-10": lambda: _published("CIFAR10", name, seed, folder, download),
+        "letters": lambda: splits_of(*letters().values()),
+        **{known: lambda: _published(name, seed, folder, download) for known in published.SETS},
     }
     if name not in readers:
+        here = f" There is a folder of that name: say ./{name}" if Path(name).is_dir() else ""
         raise DataError(
             f"no data set {name!r}.{did_you_mean(name, readers)} Known: {', '.join(readers)}, or "
-            "the path of an image folder, with a slash in it."
+            f"the path of an image folder, with a slash in it.{here}"
         )
     splits = readers[name]()
     return splits.resized(size) if size else splits
-
-
-def data_folder() -> Path:
-    """Where downloaded data sets are kept: $CNNLAB_DATA, or a folder in the user's cache."""
-    return Path(os.environ.get("CNNLAB_DATA") or "~/.cache/cnnlab/data").expanduser()
 
 
 def two_marks(distance: int, count: int, seed: int, size: int = 32) -> Images:
@@ -127,52 +129,7 @@ def digits_table() -> np.ndarray:
     return np.column_stack([digits.data, digits.target])
 
 
-def _published(
-    dataset: str, name: str, seed: int, folder: str | Path | None, download: bool
-) -> Splits:
-    """A data set of `torchvision.datasets` that has `data`, `targets` and `classes`."""
-    from cnnlab._torchvision import import_torchvision
-
-    root = Path(folder).expanduser() if folder else data_folder()
-    cls = getattr(import_torchvision().datasets, dataset)
-
-    def read(train: bool) -> Images:
-        try:
-            try:
-                part = cls(root, train=train)  # files in place: no network, no hash of the archive
-            except RuntimeError:
-                if not download:
-                    raise
-                _download(cls, Path(root))
-                part = cls(root, train=train)
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
-            wanted = getattr(cls, "resources", None) or [(cls.filename, cls.tgz_md5)]
-            place = Path(root, dataset, "raw") if hasattr(cls, "resources") else root
-            raise DataError(
-                f"{name} cannot be read from {root} "
-                f"{'or downloaded' if download else '(download=False)'}: {error}. To put it there "
-                f"by hand, place {', '.join(file for file, _ in wanted)} in {place} (remove what "
-                "is damaged there), or name another folder in CNNLAB_DATA. load('digits') needs no "
-                "download."
-            ) from error
-        images = torch.as_tensor(part.data)
-        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        return Images(
-            images.contiguous(), torch.as_tensor(part.targets).long(), tuple(part.classes), name
-        )
-
-    val, train = stratified(read(train=True), (1, 9), seed)
-    return _named(train, val, read(train=False))
-
-
-def _download(cls: type, root: Path) -> None:
-    """Fetch, check and unpack beside the place where the files belong, then move them there.
-
-    So an interrupted download leaves nothing that looks like a data set.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=root) as part:
-        cls(part, train=True, download=True)
-        for item in Path(part).iterdir():
-            if not (root / item.name).exists():
-                os.replace(item, root / item.name)
+def _published(name: str, seed: int, folder: str | Path | None, download: bool) -> Splits:
+    train, test = published.read(name, folder, download)
+    val, train = stratified(train, (1, 9), seed)
+    return _named(train, val, test)
