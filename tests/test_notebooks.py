@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from tests.tools import notebooks as tools
 
@@ -29,6 +31,54 @@ def test_most_printing_cells_are_compared(record_property):
         f"compared by nbval: {strict / printing:.0%}",
     )
     assert strict / printing >= LEAST_SHARE, [(path.stem, tools.compared([path])) for path in paths]
+
+
+def test_every_stored_number_keeps_the_claim_beside_it(record_property):
+    """nbval masks what was measured, so a stored number is held against its claim here."""
+    held = 0
+    for path in tools.notebooks():
+        for cell_id, text in stored_texts(path):
+            for line in text.splitlines():
+                claim = tools.claimed(line)
+                assert claim is not False, f"{path.stem}, cell {cell_id}: {line}"
+                held += claim is True
+    record_property("note", f"{held} stored results keep their claims")
+
+
+@pytest.mark.parametrize("path", tools.notebooks(), ids=lambda path: path.stem)
+def test_every_stored_picture_is_the_one_its_text_tells_of(path):
+    """The PNG carries its words: one that was exchanged, or drawn by other code, is noticed."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                png = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+                words = png.info.get("Description", "no text chunk")
+                assert output.data["text/plain"].endswith(words), (cell.id, words)
+                assert output.metadata["image/png"].get("alt"), f"{cell.id}: no alt text"
+
+
+def stored_texts(path):
+    """(cell id, text) of every output of a stored notebook that nbval reads as text."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            yield cell.id, output.get("text") or output.get("data", {}).get("text/plain", "")
+
+
+@pytest.mark.parametrize(
+    "line, answer",
+    [
+        ("plain-56  each above 1.5 \u2713  \u20392.03 (1.9 to 2.2) nats\u203a", True),
+        ("plain-56  each above 1.5 \u2713  \u20392.03 (1.4 to 2.2) nats\u203a", False),
+        ("plain-56  each above 1.5 \u2717  \u20392.03 (1.4 to 2.2) nats\u203a", False),
+        ("plain-56  on average above 1.5 \u2713  \u20392.03 (1.4 to 2.2)\u203a", True),
+        ("dense  above 1,000 and below 2e+09 \u2713  \u20391,234\u203a", True),
+        ("dense  above 1,000 and below 1,200 \u2713  \u20391,234\u203a", False),
+        ("dense  \u20391,234\u203a", None),
+        ("a sentence with \u20391,234\u203a and above 3", None),
+    ],
+)
+def test_a_number_is_held_against_its_claim(line, answer):
+    assert tools.claimed(line) is answer
 
 
 # The tools themselves

@@ -9,17 +9,15 @@ from __future__ import annotations
 import importlib
 import math
 import os
-import pkgutil
 import platform
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import cnnlab
+from cnnlab.course.chapters import CHAPTERS
 from cnnlab.course.errors import CourseError
 from cnnlab.course.logbook import Progress, progress_folder
-from cnnlab.course.look import Card, show_card
+from cnnlab.course.look import Card, short, show_card
 
 SCALES = ("quick", "full")
 
@@ -56,6 +54,19 @@ class Lesson:
     def pick(self, *, quick: object, full: object) -> object:
         """`quick` or `full`, by the scale: `epochs = lesson.pick(quick=3, full=30)`."""
         return quick if self.scale == "quick" else full
+
+    def seeds(self, count: int) -> range:
+        """`count` random starts: 0, 1, ...; with `CNNLAB_SEEDS=100` they are 100, 101, ...
+
+        Raises CourseError where that is not a whole number from 0.
+        """
+        first = os.environ.get("CNNLAB_SEEDS", "0")
+        if not first.isdecimal():
+            raise CourseError(
+                f"CNNLAB_SEEDS is {first!r}, expected a whole number from 0, the first seed; set "
+                "one, or unset it"
+            )
+        return range(int(first), int(first) + count)
 
     def predict(
         self,
@@ -107,6 +118,23 @@ class Lesson:
         where = f"Kept in {self._store.place()}"
         return Card("note", "Progress", (where, *self._store.warnings), tuple(rows))
 
+    def report(self) -> Card:
+        """Write the page to keep or hand in, about every chapter, and say where it lies."""
+        from cnnlab.course import report
+
+        page, record = report.write_report(self._store, progress_folder())
+        rows = report.summary(self._store.everything())
+        missing = [f"{row['chapter']} ({len(row['open'])})" for row in rows if row["open"]]
+        return Card(
+            "note",
+            "Your report",
+            (
+                f"Open {page.as_posix()} in a browser; {record.name} beside it holds the same.",
+                f"Exercises still open in: {', '.join(missing) or 'no chapter'}.",
+                report.tendency(rows),
+            ),
+        )
+
     def card(self) -> Card:
         import torch
 
@@ -119,6 +147,8 @@ class Lesson:
             "note",
             f"Chapter {self.chapter}: ready",
             (
+                "Does a cell below fail at once? A stored page shows this card too: run this cell "
+                "first.",
                 f"Scale {self.scale} on {device}.",
                 f"cnnlab {cnnlab.__version__}, torch {torch.__version__}, "
                 f"Python {platform.python_version()}.",
@@ -151,6 +181,7 @@ class Lesson:
             "guess": prediction.value,
             "unit": prediction.unit,
             "measured": measured,
+            "default": prediction.kept,
         }
         self._store.update(
             self.chapter, lambda done: done["predictions"].update({prediction.name: entry})
@@ -197,7 +228,7 @@ class Prediction:
         )
 
     def _said(self, value: float | str) -> str:
-        return f"{_short(value)} {self.unit}".strip()
+        return f"{short(value)} {self.unit}".strip()
 
     def __repr__(self) -> str:
         return str(self.card())
@@ -214,24 +245,16 @@ def _compared(guess: float | str, measured: float | str, unit: str) -> tuple[boo
     if guess == measured:
         return True, "Exact."
     if guess * measured <= 0:
-        return False, f"Off by {_short(abs(guess - measured))}."
+        return False, f"Off by {short(abs(guess - measured))}."
     ratio = guess / measured
     side = "high" if abs(guess) > abs(measured) else "low"
     if 0.9 <= ratio <= 1.1:
         return True, f"Within 10%: {abs(ratio - 1):.1%} too {side}."
     if unit == "percent":  # "92% too high" would be ambiguous
-        return False, f"{_short(round(abs(guess - measured), 1))} percentage points too {side}."
+        return False, f"{short(round(abs(guess - measured), 1))} percentage points too {side}."
     if 0.5 < ratio < 2:
         return False, f"{abs(ratio - 1):.0%} too {side}."
-    return False, f"Too {side} by a factor of {_short(float(f'{max(ratio, 1 / ratio):.2g}'))}."
-
-
-def _short(value: float | str) -> str:
-    if isinstance(value, str):
-        return value
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return False, f"Too {side} by a factor of {short(float(f'{max(ratio, 1 / ratio):.2g}'))}."
 
 
 def scale_for(device: str) -> str:
@@ -247,9 +270,7 @@ def scale_for(device: str) -> str:
 
 def chapters() -> list[str]:
     """The chapters that exist, in order: ["00", "01", ...]."""
-    folder = [str(Path(__file__).parent / "exercises")]
-    names = [module.name for module in pkgutil.iter_modules(folder)]
-    return sorted(name[2:] for name in names if re.fullmatch(r"ch\d\d", name))
+    return [chapter.number for chapter in CHAPTERS]
 
 
 def _chapter_module(chapter: str):

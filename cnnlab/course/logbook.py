@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import threading
@@ -12,16 +13,18 @@ from cnnlab._tools import write_whole
 from cnnlab.course.look import Card, show_card
 
 FOLDER = "my-progress"
+FORMAT = 2  # of the file; 1 had no number
 
 
 class Progress:
     """The learner's progress: one JSON file, written whole or not at all.
 
-    Damaged: set aside as `.damaged` and said so. Not writable: said so once, kept in memory.
+    Damaged: set aside as `.damaged` and said so. Not writable, or written by a later cnnlab: said
+    so once, left as it is, and kept in memory.
     """
 
     def __init__(self, folder: Path):
-        self.file = folder / "progress.json"
+        self.file = progress_file(folder)
         self.warnings: list[str] = []
         self._writable = True
         self._lock = threading.Lock()  # a quiz speaks in another thread than the cells
@@ -38,6 +41,24 @@ class Progress:
         entries = self.chapter(chapter)["exercises"]
         return [name for name, entry in entries.items() if entry["passed"]]
 
+    def everything(self) -> dict:
+        """The record of every chapter that has one, by number."""
+        return {number: self.chapter(number) for number in sorted(self._chapters)}
+
+    def reset(self, chapter: str) -> Path | None:
+        """Forget a chapter; the file as it was is kept beside, and its path is returned. None
+        where nothing was recorded."""
+        if not any(self.chapter(chapter).values()):
+            return None
+        aside = next(
+            path
+            for n in range(1, 10_000)
+            if not (path := self.file.with_suffix(f".before-reset-{n}.json")).exists()
+        )
+        write_whole(aside, self.file.read_bytes())
+        self.update(chapter, lambda done: done.clear())
+        return aside
+
     def update(self, chapter: str, change: Callable[[dict], object]) -> None:
         """Apply `change` to a chapter's record and save; other notebooks' records are re-read."""
         with self._lock:
@@ -52,8 +73,11 @@ class Progress:
 
     def _read(self) -> dict:
         try:
-            chapters = json.loads(self.file.read_text(encoding="utf-8"))["chapters"]
-            if not all(_sound(kept) for kept in chapters.values()):
+            kept = json.loads(self.file.read_text(encoding="utf-8"))
+            chapters = kept["chapters"]
+            if kept.get("format", 1) > FORMAT:
+                return self._in_memory(f"{self.file.name} was written by a later version of cnnlab")
+            if not all(sound(kept) for kept in chapters.values()):
                 raise ValueError("not as written by this course")
             return chapters
         except FileNotFoundError:
@@ -72,25 +96,25 @@ class Progress:
             return {}
 
     def _write(self) -> None:
-        text = json.dumps({"chapters": self._chapters}, indent=1, sort_keys=True)
+        text = json.dumps({"format": FORMAT, "chapters": self._chapters}, indent=1, sort_keys=True)
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self.file, text.encode())
         except OSError as error:
             self._in_memory(error)
 
-    def _in_memory(self, error: OSError) -> dict:
+    def _in_memory(self, error: OSError | str) -> dict:
         self._writable = False
         self.warnings.append(
             f"Progress cannot be kept in {self.file.parent} "
-            f"({error.strerror or error}): it lasts until the kernel stops. "
-            "Set CNNLAB_PROGRESS to a folder you can write to."
+            f"({getattr(error, 'strerror', None) or error}): it lasts until the kernel stops. "
+            "Set CNNLAB_PROGRESS to another folder that you can write to."
         )
         show_card(Card("muted", "Progress is not saved", (self.warnings[-1],)))
         return {}
 
 
-def _sound(kept: dict) -> bool:
+def sound(kept: dict) -> bool:
     """Whether a chapter's record has the form in which it is written."""
     exercises, quiz, predictions = (kept.get(k, {}) for k in ("exercises", "quiz", "predictions"))
     return (
@@ -104,5 +128,29 @@ def _sound(kept: dict) -> bool:
 
 
 def progress_folder() -> Path:
-    """Where progress is kept: `CNNLAB_PROGRESS`, else my-progress/ beside the notebook."""
-    return Path(os.environ.get("CNNLAB_PROGRESS") or FOLDER)
+    """Where progress is kept: `CNNLAB_PROGRESS` (~ is your home), else my-progress/ beside the
+    notebook."""
+    return Path(os.environ.get("CNNLAB_PROGRESS") or FOLDER).expanduser()
+
+
+def progress_file(folder: Path) -> Path:
+    """The learner's file there. A folder that `CNNLAB_PROGRESS` names may be shared by a class:
+    there each user has a file of their own."""
+    alone = folder / "progress.json"
+    if not os.environ.get("CNNLAB_PROGRESS"):
+        return alone
+    try:
+        if alone.stat().st_uid == os.getuid():
+            return alone
+    except (OSError, AttributeError):  # none there, or a system without users' numbers
+        pass
+    return folder / f"progress-{learner()}.json"
+
+
+def learner() -> str:
+    """The name of the user, as letters, digits, dots, dashes and underscores."""
+    try:
+        name = getpass.getuser()
+    except Exception:  # no such user, no such variable: what is raised differs by version
+        name = ""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name) or "learner"

@@ -83,9 +83,40 @@ def text_on(fill: str) -> str:
     return INK if contrast(INK, fill) >= contrast("#ffffff", fill) else "#ffffff"
 
 
+# Around what was measured, in text that nbval compares: tests/nbval_sanitize.cfg masks what stands
+# between them, because another machine measures another number.
+OPEN, CLOSE = (
+    "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
+    "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
+)
+
+
+def measured(text: object) -> str:
+    """A number, or words with one, that another run may measure differently: marked as such."""
+    return f"{OPEN}{text}{CLOSE}"
+
+
+def unmarked(text: str) -> str:
+    """The text without the marks of `measured`."""
+    return text.replace(OPEN, "").replace(CLOSE, "")
+
+
+def short(value: float | str, digits: int = 4) -> str:
+    """A number for people: whole numbers whole, others to so many digits, 1,234 and 1.2e-07."""
+    if isinstance(value, str):
+        return value
+    value = float(value)
+    if value.is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.{digits - 1}e}"
+    return f"{value:,.{digits}g}"
+
+
 def inline(text: str) -> str:
-    """Text as HTML: escaped, with `code` between backticks set as code."""
-    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    """Text as HTML: escaped; `code` between backticks is code, what was measured has its span."""
+    text = re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return text.replace(OPEN, '<span class="cnnlab-measured">').replace(CLOSE, "</span>")
 
 
 @dataclass(frozen=True)
@@ -106,24 +137,37 @@ class Card:
         parts = [self.title, *self.lines]
         if self.rows:
             widths = [max(map(len, column)) for column in zip(*self.rows)]
+            turn = {"left": str.ljust, "right": str.rjust}
             parts += [
-                "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+                "  ".join(
+                    turn[side](cell, width) for cell, width, side in zip(row, widths, self._sides())
+                ).rstrip()
                 for row in self.rows
             ]
         return "\n".join(parts + ([self.code] if self.code else []))
 
     __repr__ = __str__
 
+    def _sides(self) -> list[str]:
+        """A column of numbers stands to the right, with its head; any other to the left."""
+        columns = zip(*self.rows[1:]) if len(self.rows) > 1 else [("",) for _ in self.rows[0]]
+        return [
+            "right" if any(column) and all(map(_numeric, column)) else "left" for column in columns
+        ]
+
     def to_html(self) -> str:
         parts = [f'<div style="font-weight:600">{inline(self.title)}</div>']
         parts += [f"<div>{inline(line)}</div>" for line in self.lines]
         if self.rows:
             head, *body = self.rows
-            cell = 'style="text-align:left;padding:2px 16px 2px 0"'
-            table = ["<tr>" + "".join(f"<th {cell}>{inline(c)}</th>" for c in head) + "</tr>"]
-            table += [
-                "<tr>" + "".join(f"<td {cell}>{inline(c)}</td>" for c in row) + "</tr>"
-                for row in body
+            table = [
+                "<tr>"
+                + "".join(
+                    f'<{tag} style="text-align:{side};padding:2px 16px 2px 0">{inline(c)}</{tag}>'
+                    for c, side in zip(row, self._sides())
+                )
+                + "</tr>"
+                for row, tag in [(head, "th"), *((row, "td") for row in body)]
             ]
             parts.append(f'<table style="margin:4px 0">{"".join(table)}</table>')
         if self.code:
@@ -140,6 +184,13 @@ class Card:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
         return {"text/plain": str(self), "text/html": self.to_html()}
+
+
+def _numeric(cell: str) -> bool:
+    """Whether a cell of a table is a number, perhaps with its unit or a sign: +1,728, 4.2%, -."""
+    return bool(
+        re.match(r"[-+\u2212]?[\d,]+(\.\d+)?(e[-+]\d+)?\W*( [A-Za-z]+)?$|-?$", unmarked(cell))
+    )
 
 
 def show_card(card: Card) -> None:

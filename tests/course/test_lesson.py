@@ -4,15 +4,17 @@ import subprocess
 import sys
 import threading
 import types
+from pathlib import Path
 
 import pytest
 
 from cnnlab import _tools
 from cnnlab.course import lesson as lesson_module
+from cnnlab.course.chapters import CHAPTERS, Chapter
 from cnnlab.course.errors import CourseError
 from cnnlab.course.exercises.exercise import Exercise, Exercises
 from cnnlab.course.lesson import start
-from cnnlab.course.logbook import Progress
+from cnnlab.course.logbook import Progress, learner, progress_file, progress_folder
 from cnnlab.course.quiz import Option, Question, Quiz
 from tests.threads import overlap
 
@@ -36,14 +38,19 @@ def ch77_quiz():
 def folder(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cnnlab.course.exercises.ch77", ch77())
     monkeypatch.setitem(sys.modules, "cnnlab.course.exercises.ch77_quiz", ch77_quiz())
-    monkeypatch.setattr(lesson_module, "chapters", lambda: ["77"])
+    monkeypatch.setattr(lesson_module, "CHAPTERS", (Chapter("77", "Tests", "77-tests.ipynb"),))
     monkeypatch.setenv("CNNLAB_PROGRESS", str(tmp_path / "kept"))
     monkeypatch.delenv("CNNLAB_SCALE", raising=False)
     return tmp_path / "kept"
 
 
+def logbook(folder):
+    """The learner's own file: the folder is one that CNNLAB_PROGRESS names."""
+    return folder / f"progress-{learner()}.json"
+
+
 def kept(folder):
-    return json.loads((folder / "progress.json").read_text())["chapters"]["77"]
+    return json.loads(logbook(folder).read_text())["chapters"]["77"]
 
 
 def test_start_shows_one_card_and_gives_the_chapter(folder, capsys):
@@ -70,8 +77,14 @@ def test_an_unknown_chapter_names_those_that_exist(folder, chapter):
 
 
 def test_chapters_are_found_by_their_files():
-    assert lesson_module.chapters() == sorted(lesson_module.chapters())
-    assert all(len(c) == 2 and c.isdigit() for c in lesson_module.chapters())
+    numbers = lesson_module.chapters()
+    assert numbers == sorted(set(numbers)) and all(len(n) == 2 and n.isdigit() for n in numbers)
+    root = Path(__file__).resolve().parents[2]
+    stored = sorted(path.name for path in (root / "notebooks").glob("*.ipynb"))
+    assert [chapter.notebook for chapter in CHAPTERS] == stored
+    for chapter in CHAPTERS:
+        assert chapter.notebook.startswith(chapter.number)
+        assert (root / f"cnnlab/course/exercises/ch{chapter.number}.py").exists()
 
 
 def test_scale_follows_the_device_unless_set(folder, monkeypatch):
@@ -177,7 +190,9 @@ def test_everything_is_kept_across_sessions(folder):
     assert kept(folder) == {
         "exercises": {"weights": {"tries": 2, "passed": True}},
         "quiz": {"right": 1, "total": 1},
-        "predictions": {"p": {"question": "How many?", "guess": 5, "unit": "", "measured": 7}},
+        "predictions": {
+            "p": {"question": "How many?", "guess": 5, "unit": "", "measured": 7, "default": False}
+        },
     }
     again = start("77")
     assert "passed" in str(again.exercises)
@@ -236,10 +251,10 @@ def test_a_quiz_in_its_own_thread_loses_no_exercise(folder):
 )
 def test_a_damaged_file_is_set_aside_and_said_so(folder, text, capsys):
     folder.mkdir()
-    (folder / "progress.json").write_text(text)
+    logbook(folder).write_text(text)
     lesson = start("77")
-    assert "was damaged: set aside as progress.json.damaged" in capsys.readouterr().out
-    assert (folder / "progress.json.damaged").read_text() == text
+    assert "was damaged: set aside as progress-" in capsys.readouterr().out
+    assert logbook(folder).with_suffix(".json.damaged").read_text() == text
     lesson.exercises.weights.check(27)
     assert kept(folder)["exercises"]["weights"]["passed"]
     assert "1 of 2" in str(lesson.progress())
@@ -247,9 +262,9 @@ def test_a_damaged_file_is_set_aside_and_said_so(folder, text, capsys):
 
 def test_a_binary_file_is_damaged_too(folder):
     folder.mkdir()
-    (folder / "progress.json").write_bytes(b"\xff\xfe\x00")
+    logbook(folder).write_bytes(b"\xff\xfe\x00")
     start("77")
-    assert (folder / "progress.json.damaged").exists()
+    assert logbook(folder).with_suffix(".json.damaged").exists()
 
 
 def test_a_place_that_cannot_be_written_is_said_once(tmp_path, folder, monkeypatch, capsys):
@@ -278,15 +293,78 @@ def test_a_read_only_folder_is_said_once(folder, monkeypatch, capsys):
 def test_a_write_that_fails_leaves_the_old_file_whole(folder, monkeypatch):
     lesson = start("77")
     lesson.exercises.weights.check(27)
-    before = (folder / "progress.json").read_text()
+    before = logbook(folder).read_text()
 
     def fail(*paths):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fail)
     lesson.exercises.macs.check(9)
-    assert (folder / "progress.json").read_text() == before
-    assert os.listdir(folder) == ["progress.json"]
+    assert logbook(folder).read_text() == before
+    assert os.listdir(folder) == [logbook(folder).name]
+
+
+def test_a_file_of_a_later_version_is_left_alone_and_said(folder, capsys):
+    folder.mkdir()
+    text = json.dumps({"format": 3, "chapters": {"77": {"exercises": "in another form"}}})
+    logbook(folder).write_text(text)
+    start("77").exercises.weights.check(27)
+    shown = capsys.readouterr().out
+    assert "was written by a later version of cnnlab" in shown and "it lasts until" in shown
+    assert logbook(folder).read_text() == text and os.listdir(folder) == [logbook(folder).name]
+
+
+def test_a_file_of_the_first_version_is_read(folder):
+    folder.mkdir()
+    done = {"weights": {"tries": 1, "passed": True}}
+    logbook(folder).write_text(json.dumps({"chapters": {"77": {"exercises": done}}}))
+    assert "1 of 2" in str(start("77").progress())
+
+
+def test_a_chapter_is_reset_and_nothing_is_lost(folder):
+    lesson = start("77")
+    lesson.exercises.weights.check(27)
+    before = logbook(folder).read_text()
+    aside = Progress(folder).reset("77")
+    assert aside.read_text() == before and kept(folder)["exercises"] == {}
+    assert Progress(folder).reset("77") is None
+    start("77").exercises.weights.check(27)
+    assert Progress(folder).reset("77") != aside and aside.read_text() == before
+
+
+def test_a_shared_folder_gets_a_file_per_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("CNNLAB_PROGRESS", str(tmp_path))
+    monkeypatch.setattr("getpass.getuser", lambda: "Ada L/1")
+    assert progress_file(tmp_path) == tmp_path / "progress-Ada_L_1.json"
+    alone = tmp_path / "progress.json"
+    alone.write_text("{}")
+    if hasattr(os, "getuid"):
+        assert progress_file(tmp_path) == alone  # the learner's own, of before
+        monkeypatch.setattr(os, "getuid", lambda: alone.stat().st_uid + 1)
+        assert progress_file(tmp_path) == tmp_path / "progress-Ada_L_1.json"
+    monkeypatch.delenv("CNNLAB_PROGRESS")
+    assert progress_file(progress_folder()).as_posix() == "my-progress/progress.json"
+
+
+def test_a_home_is_expanded(monkeypatch):
+    monkeypatch.setenv("CNNLAB_PROGRESS", "~/kept")
+    monkeypatch.setenv("HOME", os.sep + "somewhere")
+    monkeypatch.setenv("USERPROFILE", os.sep + "somewhere")
+    assert progress_folder() == Path(os.sep + "somewhere") / "kept"
+
+
+@pytest.mark.parametrize("first, seeds", [(None, [0, 1, 2]), ("100", [100, 101, 102])])
+def test_seeds_can_be_shifted(folder, monkeypatch, first, seeds):
+    monkeypatch.delenv("CNNLAB_SEEDS", raising=False)
+    if first:
+        monkeypatch.setenv("CNNLAB_SEEDS", first)
+    assert list(start("77").seeds(3)) == seeds
+
+
+def test_wrong_seeds_are_refused(folder, monkeypatch):
+    monkeypatch.setenv("CNNLAB_SEEDS", "-1")
+    with pytest.raises(CourseError, match="CNNLAB_SEEDS is '-1', expected a whole number"):
+        start("77").seeds(3)
 
 
 def test_a_new_store_is_empty(tmp_path):

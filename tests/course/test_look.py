@@ -49,7 +49,7 @@ def test_shade_tells_the_sign_on_one_scale():
 
 def test_card_says_the_same_as_text_and_as_html():
     card = Card("good", "Title", ("a `line`",), (("name", "n"), ("x", "12")), "code()")
-    assert str(card) == "Title\na `line`\nname  n\nx     12\ncode()"
+    assert str(card) == "Title\na `line`\nname   n\nx     12\ncode()"
     html = card._repr_mimebundle_()["text/html"]
     assert all(part in html for part in ("Title", "a <code>line</code>", "12", "code()"))
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import math
 import os
 import re
 import shutil
@@ -193,6 +194,35 @@ def _parts(output):
     if output.output_type == "error":
         return [("error", f"{output.evalue} {' '.join(output.traceback)}")]
     return [(mime, value) for mime, value in output.data.items() if isinstance(value, str)]
+
+
+# A row of cnnlab.course.results: its claim in words, tick or cross, and the numbers between marks.
+_NUMBER = r"-?[\d,]+(?:\.\d+)?(?:e[-+]\d+)?|-?inf|nan"
+_ROW = re.compile(
+    rf"(on average |each )?(?:above ({_NUMBER}))?(?: and )?(?:below ({_NUMBER}))? "
+    rf"([\u2713\u2717]) +\u2039({_NUMBER})(?: \(({_NUMBER}) to ({_NUMBER})\))?"
+)
+
+
+def claimed(line: str) -> bool | None:
+    """Whether a stored row's numbers keep its claim, and say so; None where nothing is claimed."""
+    row = _ROW.search(line)
+    if row is None:
+        return None
+    who, above, below, tick, mean, low, high = row.groups()
+    above, below, mean, low, high = (
+        default if text is None else float(text.replace(",", ""))
+        for text, default in (
+            (above, -math.inf),
+            (below, math.inf),
+            (mean, None),
+            (low, None),
+            (high, None),
+        )
+    )
+    if low is None or (who or "").startswith("on average"):
+        low = high = mean
+    return tick == "\u2713" and above < low and high < below
 
 
 # Running

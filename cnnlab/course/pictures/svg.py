@@ -7,14 +7,17 @@ explorer sends the string to the browser, and a notebook stores it.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape, unescape
 from pathlib import Path
+from zlib import crc32
 
 from cnnlab.course.look import FONT, HIGHLIGHT, INK, PAPER, TEXT, WIDTH
 
 _PNG_BYTES = 150_000
+_FIRST = 33  # bytes of a PNG's signature and first chunk
 _SIZE = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -177,18 +180,24 @@ class Drawing:
         self.svg = svg
 
     def __repr__(self) -> str:
-        label = re.search(r'aria-label="([^"]*)"', self.svg)
-        return f"Drawing: {unescape(label.group(1))}"
+        return f"Drawing: {label_of(self.svg)}"
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         width, height = (round(float(size)) for size in _SIZE.search(self.svg).groups())
         data = {"text/plain": repr(self), "image/svg+xml": self.svg, "image/png": to_png(self.svg)}
-        return data, {"image/png": {"width": width, "height": height}}
+        alt = {"alt": label_of(self.svg)}
+        size = {"width": width, "height": height}
+        return data, {"image/png": size | alt, "image/svg+xml": alt}
+
+
+def label_of(svg: str) -> str:
+    """The sentence that a picture carries for readers who cannot see it."""
+    return unescape(re.search(r'aria-label="([^"]*)"', svg).group(1))
 
 
 def to_png(svg: str) -> bytes:
     """The SVG drawn at twice its size (once, where that is over 150 kB), the same everywhere: the
-    only fonts are those that matplotlib brings."""
+    only fonts are those that matplotlib brings. Its text chunk "Description" is the SVG's label."""
     import matplotlib
     import resvg_py
 
@@ -199,7 +208,9 @@ def to_png(svg: str) -> bytes:
         png = bytes(resvg_py.svg_to_bytes(svg_string=svg, zoom=zoom, **fonts))
         if len(png) <= _PNG_BYTES:
             break
-    return png
+    text = b"Description\0\0\0\0\0" + label_of(svg).encode()
+    chunk = struct.pack(">I", len(text)) + b"iTXt" + text + struct.pack(">I", crc32(b"iTXt" + text))
+    return png[:_FIRST] + chunk + png[_FIRST:]
 
 
 def sentence(text: str, width: float = WIDTH, height: float = 240) -> str:

@@ -1,3 +1,4 @@
+import io
 import struct
 import subprocess
 import sys
@@ -5,8 +6,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cnnlab.course.errors import CourseError
+from cnnlab.course.look import measured
 from cnnlab.course.pictures import plots
 
 LABELS = {"title": "A title", "x_label": "epoch", "y_label": "loss", "alt": "One line falls."}
@@ -18,9 +21,47 @@ def curve(**options):
 
 def test_a_plot_shows_itself_as_png_with_its_alt_text():
     data, metadata = curve()._repr_mimebundle_()
-    assert data["text/plain"] == "Plot: One line falls."
+    assert data["text/plain"] == "Plot: A title. One line falls. [\u2039a 3, 1\u203a]"
     assert struct.unpack(">II", data["image/png"][16:24]) == (1440, 720)
-    assert metadata["image/png"] == {"width": 720, "height": 360}
+    assert metadata["image/png"] == {
+        "width": 720,
+        "height": 360,
+        "alt": "A title. One line falls.",
+    }
+    assert Image.open(io.BytesIO(data["image/png"])).info["Description"] in data["text/plain"]
+
+
+@pytest.mark.parametrize(
+    "plot, numbers",
+    [
+        (
+            lambda **o: plots.bars(["p", "q"], {"a": [[1, 2], [3, 4]], "b": [5, 6e6]}, **o),
+            "a 2, 3; b 5, 6,000,000",
+        ),
+        (lambda **o: plots.curves({"a": [[1, 2], [3, 6]]}, **o), "a 2, 4"),
+        (lambda **o: plots.lines({"a": ([1, 2], [0.125, 7])}, **o), "a 0.125, 7"),
+        (lambda **o: plots.heatmap([[1, 2], [3, float("nan")]], bar_label="b", **o), "1, 3"),
+    ],
+)
+def test_a_plot_tells_its_numbers_marked_as_measured_unless_exact(plot, numbers):
+    assert repr(plot(**LABELS)).endswith(f"[\u2039{numbers}\u203a]")
+    assert repr(plot(exact=True, **LABELS)).endswith(f"[{numbers}]")
+
+
+def test_a_measured_number_in_a_title_is_marked_in_the_words_and_drawn_without_marks():
+    plot = curve(title=f"{measured(9)} of 360 missed", alt=f"It misses {measured(9)}.")
+    (axes,) = plot.axes
+    assert axes.get_title(loc="left") == "9 of 360 missed"
+    assert "\u20399\u203a of 360 missed. It misses \u20399\u203a." in repr(plot)
+    assert plot._repr_mimebundle_()[1]["image/png"]["alt"] == "9 of 360 missed. It misses 9."
+
+
+def test_the_titles_of_a_grid_are_told():
+    images = np.zeros((2, 4, 4))
+    plot = plots.image_grid(images, title="t", alt="a", titles=["left", "right"])
+    swapped = plots.image_grid(images, title="t", alt="a", titles=["right", "left"], exact=True)
+    assert repr(plot) == "Plot: t. a [\u2039left, right\u203a]"
+    assert repr(swapped) == "Plot: t. a [right, left]"
 
 
 def test_the_axes_carry_title_and_labels():

@@ -1,7 +1,9 @@
+import io
 import struct
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from PIL import Image
 
 from cnnlab.course.pictures import svg as drawings
 from cnnlab.course.pictures.svg import Svg
@@ -96,7 +98,7 @@ def test_the_png_shows_text_and_is_the_same_each_time():
 def test_a_png_too_large_at_twice_the_size_is_drawn_once(monkeypatch):
     svg = drawings.sentence("Many words make many bytes.", 300, 100)
     assert struct.unpack(">II", drawings.to_png(svg)[16:24]) == (600, 200)
-    monkeypatch.setattr("cnnlab.course.pictures.svg._PNG_BYTES", len(drawings.to_png(svg)) - 1)
+    monkeypatch.setattr("cnnlab.course.pictures.svg._PNG_BYTES", len(drawings.to_png(svg)) - 100)
     assert struct.unpack(">II", drawings.to_png(svg)[16:24]) == (300, 100)
 
 
@@ -105,4 +107,8 @@ def test_a_drawing_shows_itself_as_svg_and_png():
     data, metadata = drawings.Drawing(svg)._repr_mimebundle_()
     assert data["image/svg+xml"] == svg and data["text/plain"] == "Drawing: A & B"
     assert struct.unpack(">II", data["image/png"][16:24]) == (600, 200)
-    assert metadata["image/png"] == {"width": 300, "height": 100}
+    assert metadata["image/png"] == {"width": 300, "height": 100, "alt": "A & B"}
+    assert metadata["image/svg+xml"] == {"alt": "A & B"}
+    picture = Image.open(io.BytesIO(data["image/png"]))
+    picture.load()  # the chunk is sound, and what follows is still read
+    assert picture.info["Description"] == "A & B" and picture.size == (600, 200)
