@@ -147,11 +147,10 @@ class Lesson:
             "note",
             f"Chapter {self.chapter}: ready",
             (
-                "Does a cell below fail at once? A stored page shows this card too: run this cell "
-                "first.",
                 f"Scale {self.scale} on {device}.",
                 f"cnnlab {cnnlab.__version__}, torch {torch.__version__}, "
                 f"Python {platform.python_version()}.",
+                "On a stored page this stands here too: run this cell before any other.",
                 *self._store.warnings,
             ),
         )
