@@ -1,3 +1,3 @@
-# Installed into the environment as etc/ipython/ipython_kernel_config.py (cnnlab/course/first_cell).
+# make copies it to .venv/etc/ipython/, where kernels read it (see cnnlab/course/first_cell.py).
 c = get_config()  # noqa: F821 - IPython defines it
 c.InteractiveShellApp.extensions.append("cnnlab.course.first_cell")

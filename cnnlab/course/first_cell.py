@@ -1,7 +1,7 @@
 """What a kernel of the course adds to a NameError: a cell run too early says what it needs.
 
-An IPython extension. `.lab/ipython_kernel_config.py`, which is installed into the environment with
-the package, loads it in every kernel there; nothing else changes.
+An IPython extension. `.lab/ipython_kernel_config.py`, which `make` copies into the environment,
+loads it in every kernel there; nothing else changes.
 """
 
 from __future__ import annotations
