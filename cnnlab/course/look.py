@@ -136,7 +136,10 @@ class Card:
     def __str__(self) -> str:
         parts = [self.title, *self.lines]
         if self.rows:
-            widths = [max(map(len, column)) for column in zip(*self.rows)]
+            # Measured numbers are longer or shorter next time, and must not move what is compared.
+            widths = [
+                max(len(cell) for cell in column if OPEN not in cell) for column in zip(*self.rows)
+            ]
             turn = {"left": str.ljust, "right": str.rjust}
             parts += [
                 "  ".join(
@@ -149,7 +152,8 @@ class Card:
     __repr__ = __str__
 
     def _sides(self) -> list[str]:
-        """A column of numbers stands to the right, with its head; any other to the left."""
+        """A column of numbers stands to the right, with its head; any other to the left, and so
+        does one of measurements, which may not be numbers next time."""
         columns = zip(*self.rows[1:]) if len(self.rows) > 1 else [("",) for _ in self.rows[0]]
         return [
             "right" if any(column) and all(map(_numeric, column)) else "left" for column in columns

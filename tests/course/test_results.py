@@ -111,6 +111,14 @@ def test_measured_numbers_are_masked_and_claims_are_not(capsys):
         assert "measured" in texts[0] and "1.9" not in texts[0]
 
 
+def test_longer_numbers_move_nothing_that_is_compared(capsys):
+    texts = []
+    for value in (3, 12345.678, float("nan")):
+        show_table("t", ("a", "ms", "b"), ("x", measured(value), 1), ("long", measured(7), 22))
+        texts.append(sanitized(capsys.readouterr().out))
+    assert texts[0] == texts[1] == texts[2] and "measured" in texts[0]
+
+
 @pytest.mark.parametrize(
     "value, text",
     [

@@ -74,7 +74,8 @@ def measure(path: Path) -> Page:
     }
     words = sum(len(prose(c.source).split()) for c in cells if c.cell_type == "markdown")
     module = import_module(f"cnnlab.course.exercises.ch{path.name[:2]}")
-    exercises = sum(exercise.minutes for exercise in module.exercises)
+    asked = {name for c in code for name in re.findall(r"\bex\.(\w+)\.check\(", c.source)}
+    exercises = sum(e.minutes for e in module.exercises if e.name in asked)
     return Page(
         cells=len(cells),
         words=words,
