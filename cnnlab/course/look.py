@@ -192,9 +192,7 @@ class Card:
 
 def _numeric(cell: str) -> bool:
     """Whether a cell of a table is a number, perhaps with its unit or a sign: +1,728, 4.2%, -."""
-    return bool(
-        re.match(r"[-+\u2212]?[\d,]+(\.\d+)?(e[-+]\d+)?\W*( [A-Za-z]+)?$|-?$", unmarked(cell))
-    )
+    return bool(re.match(r"[-+\u2212]?[\d,]+(\.\d+)?(e[-+]\d+)?\W*( [A-Za-z]+)?$|-?$", cell))
 
 
 def show_card(card: Card) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cnnlab.course.errors import CourseError
-from cnnlab.course.look import measured, short
+from cnnlab.course.look import Card, measured, short
 from cnnlab.course.results import result, show_results, show_table
 
 
@@ -99,8 +99,6 @@ def sanitized(text):
 
 
 def test_measured_numbers_are_masked_and_claims_are_not(capsys):
-    from cnnlab.course.look import Card
-
     outs, pages = [], []
     for values, bound in (([1.9, 2.2], 1.5), ([1.6, 3.0], 1.5), ([1.6, 3.0], 1.4)):
         row = result("plain-56", values, above=bound)
@@ -112,10 +110,13 @@ def test_measured_numbers_are_masked_and_claims_are_not(capsys):
 
 
 def test_longer_numbers_move_nothing_that_is_compared(capsys):
-    texts = []
+    texts, pages = [], []
     for value in (3, 12345.678, float("nan")):
         show_table("t", ("a", "ms", "b"), ("x", measured(value), 1), ("long", measured(7), 22))
         texts.append(sanitized(capsys.readouterr().out))
+        row = result("a", value, "ms")
+        pages.append(sanitized(Card("note", "t", (), (("", "", ""), row.row())).to_html()))
+    assert pages[0] == pages[1] == pages[2]
     assert texts[0] == texts[1] == texts[2] and "measured" in texts[0]
 
 
