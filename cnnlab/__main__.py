@@ -1,4 +1,4 @@
-"""The course from a terminal: `python -m cnnlab table | train | report | reset | doctor`."""
+"""The course from a terminal: `python -m cnnlab table`, `train`, `predict`, `data` and more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cnnlab._commands import doctor, report, table, train
+from cnnlab._commands import data, doctor, predict, records, report, table, train
 from cnnlab._commands.refused import Refused
 
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cnnlab", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (table, train, report, doctor):
+    for command in (table, train, predict, data, records, report, doctor):
         command.add(commands)
     return parser
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import errno
 import json
 import os
@@ -54,7 +53,12 @@ def test_table_takes_the_images_that_the_model_was_made_for(capsys, name):
         (["table", "lenet5", "--input", "1,5,5"], "5x5"),
         (["train", "vgg_smal"], "did you mean 'vgg_small'"),
         (["train", "vgg_small", "--data", "digit"], "Did you mean 'digits'"),
-        (["train", "lenet5"], "the whole network needs 28x28"),
+        (["train", "lenet5", "--size", "8"], "the whole network needs 28x28"),
+        (
+            ["train", "vgg_small", "--crop", "9"],
+            "crop 9, cutout 0 for images of 8x8; expected less",
+        ),
+        (["train", "vgg_small", "--build", "width=3"], "vgg_small has no option 'width'"),
         (["train", "vgg_small", "--epochs", "0"], "epochs is 0"),
         (["train", "vgg_small", "--batch-size", "0"], "batch_size 0"),
         (["train", "vgg_small", "--optimizer", "sdg"], "Did you mean 'sgd'"),
@@ -66,6 +70,11 @@ def test_table_takes_the_images_that_the_model_was_made_for(capsys, name):
         (["train", "vgg_small", "--jitter", "2"], "jitter 2.0; expected"),
         (["train", "vgg_small", "--resume"], "--resume: say which run should go on, with --out"),
         (["train", "vgg_small", "--resume", "--out", "none"], "config.json cannot be read"),
+        (["predict", "runs/none", "x.png"], "none is not there. Name the folder of a run"),
+        (["predict", "README", "x.png"], "README is not there. Name"),
+        (["data", "digit"], "Did you mean 'digits'"),
+        (["data", "./nowhere"], "nowhere is not a folder; expected one folder of images"),
+        (["records", "--into", "README"], "README: no place for the table; expected a line"),
         (["train", "vgg_small", "--out", "README/x"], "Not a directory"),
         (["train", "vgg_small", "--data", "faces/"], "faces is not a folder; expected one folder"),
     ],
@@ -82,14 +91,15 @@ def test_bad_input_is_one_sentence_and_status_2(capsys, argv, message):
 
 
 def test_diverging_training_is_one_sentence_and_keeps_what_was_reached(capsys):
-    status, out, err = run(capsys, "train", "vgg_small", "--lr", "1e6", "--epochs", "1")
+    argv = ["train", "vgg_small", "--optimizer", "sgd", "--lr", "1e6", "--epochs", "1"]
+    status, out, err = run(capsys, *argv)
     assert status == 2 and "stopped: the loss was" in out
     assert "learning rate" in err and "Traceback" not in err
     record = json.loads(Path("runs/vgg_small-digits/history.json").read_text())
     assert record["losses"] and record["stopped"] in out
 
 
-LENET = ["train", "lenet5", "--size", "28", "--optimizer", "adam", "--lr", "0.005"]
+LENET = ["train", "lenet5", "--lr", "0.005"]
 
 
 def test_train_reports_and_leaves_a_run_folder(capsys):
@@ -97,7 +107,7 @@ def test_train_reports_and_leaves_a_run_folder(capsys):
         status, out, _ = run(capsys, *LENET, "--epochs", "2", "--crop", "1")
         lines = out.splitlines()
         assert status == 0 and len(lines) == 5
-        assert lines[-2].startswith("test: loss") and lines[-2].endswith("on 360 images")
+        assert lines[-2].startswith("test: loss") and "on 360 images (epoch " in lines[-2]
         assert float(lines[-2].split("accuracy ")[1].split()[0]) > 0.5
         assert lines[-1] == f"run folder: {Path('runs', name)}"
         folder = Path("runs", name)
@@ -105,17 +115,16 @@ def test_train_reports_and_leaves_a_run_folder(capsys):
             "checkpoint.pt",
             "config.json",
             "curves.png",
-            "history.csv",
             "history.json",
+            "weights.pt",
         ]
-    with open(folder / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
     record = json.loads((folder / "history.json").read_text())
-    assert [float(row["val_loss"]) for row in rows] == record["val_loss"]
-    assert f"{record['val_loss'][1]:.4f}" in lines[2] and record["stopped"] is None
-    assert len(record["losses"]) == 40
+    assert f"{record['epochs'][1]['val_loss']:.4f}" in lines[2] and record["stopped"] is None
+    assert len(record["losses"]) == 40 and record["epochs"][0]["rate"] > 0
     config = json.loads((folder / "config.json").read_text())
     assert (config["model"], config["crop"], config["lr"]) == ("lenet5", 1, 0.005)
+    assert config["size"] == 28  # found by itself: the digits are 8x8
+    assert f"{config['test']['accuracy']:.4f}" in lines[-2]
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -126,13 +135,15 @@ RECIPE = ["--crop", "1", "--weight-decay", "0.0005", "--label-smoothing", "0.1"]
 @pytest.mark.parametrize(
     "argv, floor",
     [
-        (["vgg_small", "--size", "16", "--epochs", "10", "--lr", "0.05"], 0.985),
-        (["resnet20", "--epochs", "20"], 0.98),
+        (["vgg_small", "--size", "16", "--optimizer", "sgd", "--lr", "0.05", *RECIPE], 0.985),
+        (["resnet20", "--epochs", "20", "--optimizer", "sgd", *RECIPE], 0.98),
+        (["lenet5"], 0.92),  # the defaults
+        (["vgg_small"], 0.96),
     ],
 )
 def test_the_digits_reach_their_accuracy_floor(capsys, record_property, argv, floor):
     began = time.process_time()
-    status, out, err = run(capsys, "train", *argv, *RECIPE)
+    status, out, err = run(capsys, "train", *argv)
     seconds = time.process_time() - began
     assert status == 0, err
     accuracy = float(out.split("accuracy ")[1].split()[0])
@@ -171,7 +182,8 @@ def test_an_interrupted_run_goes_on_to_the_numbers_of_a_whole_one(capsys, monkey
     assert status == 0, err
     records = [json.loads(Path(name, "history.json").read_text()) for name in ("whole", "parts")]
     for record in records:
-        del record["seconds"]
+        for row in record["epochs"]:
+            del row["seconds"]
     assert records[0] == records[1]
     assert "test: loss" in out
 
@@ -191,13 +203,18 @@ def test_a_full_disk_still_prints_the_history(capsys, monkeypatch):
 
     def sync(handle):
         calls.append(handle)
-        if len(calls) > 6:
+        if len(calls) > 24:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     calls = []
     monkeypatch.setattr(_tools.os, "fsync", sync)
     status, out, err = run(capsys, *LENET, "--epochs", "9", "--out", "mine")
-    assert status == 2 and "checkpoint.pt" in err and "No space left on device" in err
+    assert (
+        status == 2
+        and "mine/" in err
+        and "cannot be written" in err
+        and "No space left on device" in err
+    )
     assert len(out.splitlines()) >= 2 and "Traceback" not in err
 
 
@@ -209,9 +226,21 @@ def test_an_image_folder_is_trained_on_and_an_empty_class_is_named(capsys):
         for number in range(20):
             color = (level + number, level, 30 + 5 * number)
             Image.new("RGB", (12, 10), color).save(f"sets/shades/{name}/{number}.png")
-    argv = ["train", "resnet20", "--data", "sets/shades", "--size", "8", "--epochs", "2"]
-    status, out, err = run(capsys, *argv, "--batch-size", "8", "--lr", "0.05")
-    assert status == 0 and "on 4 images" in out, err
+    argv = ["train", "resnet20", "--data", "sets/shades", "--size", "8", "--epochs", "6"]
+    status, out, err = run(capsys, *argv, "--batch-size", "8", "--lr", "0.005")
+    assert status == 0 and "on 4 images" in out and "look at what was read" in err, err
+    assert Image.open("runs/resnet20-shades/images.png").height == 2 * 78
+    images = ["sets/shades/dark/3.png", "sets/shades/light/4.png"]
+    status, out, err = run(capsys, "predict", "runs/resnet20-shades", *images)
+    assert status == 0 and err == ""
+    for path, line in zip(images, out.splitlines()):
+        name, first, second = line.split("  ", 2)[0], *line.split()[1::2][:2]
+        assert name == path and float(first.rstrip("%")) + float(second.rstrip("%")) > 99.8
+        assert line.split()[2] == path.split("/")[2]
+    status, out, err = run(capsys, "predict", "runs/resnet20-shades", "README.txt")
+    assert status == 2 and "README.txt cannot be read as an image" in err
+    status, out, _ = run(capsys, "data", "sets/shades", "--size", "8")
+    assert status == 0 and "shades.png" in out and Path("shades.png").exists()
     Path("sets/shades/empty").mkdir()
     status, _, err = run(capsys, *argv)
     assert status == 2 and "class 'empty' is empty: no image in" in err and err.count("\n") == 1
@@ -225,10 +254,11 @@ def test_every_option_of_fit_can_be_given(capsys):
     from cnnlab.training.loop import fit
 
     known = signature(fit).parameters
-    assert {*known} == {*FIT, "model", "train", "val", "device", "checkpoint", "progress"}
+    rest = {"model", "train", "val", "device", "checkpoint", "each_epoch", "progress"}
+    assert {*known} == {*FIT} | rest
     options = vars(_parser().parse_args(["train", "lenet5"]))
     assert set(FIT) <= set(options)
-    for name in set(FIT) - {"epochs"}:
+    for name in set(FIT) - {"epochs", "optimizer"}:
         assert options[name] == known[name].default, name
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import shutil
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,15 +14,19 @@ from cnnlab._commands.refused import Refused, sentence
 if TYPE_CHECKING:
     import torch
 
+    from cnnlab.data.images import Splits
+
 TRAIN = """Train a model on a data set, look at validation images after every epoch and at test
-images once, at the end. The options are those of cnnlab.training.loop.fit.
+images once, at the end. The options are those of cnnlab.training.fit.
 
-  python -m cnnlab train resnet20 --data digits --epochs 5
-  python -m cnnlab train resnet20 --data digits --epochs 5 --out runs/mine --resume
-  torchrun --nproc-per-node=2 -m cnnlab train resnet20 --data digits --epochs 5
+  python -m cnnlab train lenet5 --data letters
+  python -m cnnlab train resnet20 --data ./my-pictures --epochs 20
+  python -m cnnlab train resnet20 --data ./my-pictures --epochs 20 --out runs/mine --resume
+  torchrun --nproc-per-node=2 -m cnnlab train resnet20 --data digits
 
-Ctrl-C stops after the current step and keeps the run. What was learned is in the run folder:
-config.json, history.csv, history.json, curves.png and checkpoint.pt."""
+Ctrl-C stops after the current step and keeps the run. The run folder holds, after every epoch:
+weights.pt (of the epoch that was best on validation), checkpoint.pt (of the last), history.json,
+curves.png and config.json. Then: python -m cnnlab predict RUN image.png"""
 # What `train` hands to `fit` as it is.
 FIT = (
     "epochs optimizer lr weight_decay schedule warmup label_smoothing clip precision compile seed"
@@ -37,15 +43,24 @@ def add(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     train.add_argument("model", help="for example resnet20; a wrong name lists all")
+    train.add_argument(
+        "--build",
+        nargs="*",
+        type=_option,
+        default=[],
+        metavar="OPTION=VALUE",
+        help="options of the model, for example skip=False",
+    )
     _add(
         train,
         "what to learn from",
         data=(
             "digits",
-            "digits, fashion-mnist, cifar-10, or the path of a folder of images, with "
-            "a slash in it",
+            "digits, letters, fashion-mnist, cifar-10, or the path of a folder of images, with a "
+            "slash in it",
         ),
-        size=(int, "scale the images to this height and width"),
+        size=(int, "scale the images to this height and width; default: what the model needs"),
+        ground=("white", "color under what is transparent in image files"),
         crop=(0, "shift training images by up to so many pixels"),
         flip=(False, "mirror every second training image (not digits)"),
         cutout=(0, "gray out a square of this side in training images"),
@@ -54,9 +69,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     _add(
         train,
         "how to learn",
-        epochs=(3, "how often to see every image"),
+        epochs=(int, "how often to see every image; default: 10, of 10,000 images and more 3"),
         batch_size=(64, "images per step"),
-        optimizer=("sgd", "sgd or adam"),
+        optimizer=("adam", "sgd or adam"),
         lr=(float, "highest learning rate; default: 0.1 for sgd, 0.001 for adam"),
         weight_decay=(0.0, "pull on the weights, for example 0.0005"),
         schedule=(
@@ -89,6 +104,15 @@ def add(commands: argparse._SubParsersAction) -> None:
         resume=(False, "go on with the run in --out, where it was stopped or killed"),
     )
     train.set_defaults(run=run)
+
+
+def _option(text: str) -> list:
+    """["skip", False] for "skip=False"."""
+    name, _, value = text.partition("=")
+    try:
+        return [name, ast.literal_eval(value)]
+    except (ValueError, SyntaxError):
+        return [name, value]
 
 
 def _add(parser: argparse.ArgumentParser, title: str, **flags: tuple) -> argparse._ArgumentGroup:
@@ -136,7 +160,7 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
 
     from cnnlab.data.augment import Augment
     from cnnlab.data.batches import evaluation, train_val
-    from cnnlab.data.sets import load
+    from cnnlab.data.folder import sheet
     from cnnlab.models import build
     from cnnlab.training import runs
     from cnnlab.training.distributed import world
@@ -148,17 +172,25 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
     augment = Augment(options.crop, options.flip, options.cutout, options.jitter)
     for turn in (True, False):  # the first process alone: it may have to download
         if first == turn:
-            splits = load(options.data, seed=options.seed, size=options.size)
+            splits, given["size"] = _images(options)
         world().any(False)  # waits for all
+    given["epochs"] = options.epochs
+    if options.epochs is None:
+        given["epochs"] = 10 if len(splits.train) < 10_000 else 3
     torch.manual_seed(options.seed)
     classes, channels = len(splits.train.classes), splits.train.shape[0]
-    model = build(options.model, num_classes=classes, in_channels=channels)
+    given["build"] = dict(options.build)
+    model = build(options.model, num_classes=classes, in_channels=channels, **given["build"])
     model.to(device)
     train, val = train_val(
         splits, options.batch_size, seed=options.seed, device=device, augment=augment
     )
     title = f"{options.model} on {options.data}"
-    folder = world().from_first(runs.begin(given, options.out, options.resume) if first else None)
+    folder = runs.begin(given, splits, options.out, options.resume) if first else None
+    folder = world().from_first(folder)
+    if first and "/" in options.data and not options.resume:
+        sheet(splits).save(folder / "images.png")
+        print(f"look at what was read: {folder / 'images.png'}", file=sys.stderr, flush=True)
     try:
         history = fit(
             model,
@@ -166,6 +198,7 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
             val,
             device=device,
             checkpoint=folder / "checkpoint.pt",
+            each_epoch=lambda model, history: runs.keep(folder, model, history, title),
             **{name: given[name] for name in FIT},
         )
     except TrainingError as error:
@@ -173,18 +206,51 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
             if first and not options.resume:
                 shutil.rmtree(folder, ignore_errors=True)
         elif first:
-            print(error.history, flush=True)
             with suppress(TrainingError):  # the first error is the one to tell
-                runs.finish(folder, error.history, title)
+                runs.record(folder, error.history)
+            print(error.history, flush=True)
         raise
     if first:
+        runs.record(folder, history)
         print(history, flush=True)
-        runs.finish(folder, history, title)
+        if history.note:
+            print(history.note, file=sys.stderr, flush=True)
     if history.interrupted:
         text = f"to go on, give the same command with --out {folder} --resume"
-    else:
-        loss, accuracy = evaluate(model, evaluation(splits, splits.test, device=device))
-        text = f"test: loss {loss:.4f}, accuracy {accuracy:.4f} on {len(splits.test)} images"
+    else:  # of the best epoch on validation, as they stand in weights.pt
+        weights = runs.load_trained(folder).model.state_dict() if first else None
+        model.load_state_dict(world().from_first(weights))
+        test = evaluate(model, evaluation(splits, splits.test, device=device))
+        best = f"epoch {history.best().epoch}, the best on validation"
+        text = (
+            f"test: loss {test.loss:.4f}, accuracy {test.accuracy:.4f} on {len(splits.test)} "
+            f"images ({best})"
+        )
+        if first:
+            runs.note(folder, {"test": test._asdict()})
     if first:
         print(f"{text}\nrun folder: {folder}")
     return 130 if history.interrupted else 0
+
+
+def _images(options: argparse.Namespace) -> tuple[Splits, int | None]:
+    """The data set, and the size it was scaled to: if none was asked for, its own where the model
+    takes it, else the one that the model was made for."""
+    import torch
+
+    from cnnlab.data.sets import load
+    from cnnlab.models import build, image_shape
+
+    size, wanted = options.size, image_shape(options.model)[1]
+    if "/" in options.data:
+        size = size or wanted
+    splits = load(options.data, seed=options.seed, size=size, ground=options.ground)
+    if size is None:
+        try:
+            with torch.no_grad(), torch.random.fork_rng():
+                channels = splits.train.shape[0]
+                model = build(options.model, in_channels=channels, **dict(options.build)).eval()
+                model(torch.zeros(1, *splits.train.shape))
+        except (RuntimeError, ValueError):
+            size, splits = wanted, splits.resized(wanted)
+    return splits, size

@@ -7,6 +7,7 @@ worker processes. Every random choice is a pure function of the seed and the epo
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -78,15 +79,15 @@ class Batches:
             )
         self.device, self.augment, self.name = torch.device(device), augment, images.name
         self.labels, self.files, self.size, self.workers = images.labels, None, size, workers
-        if size is not None:
-            self.files, self.shape, self.white, self.resident = (
-                images,
-                (3, size, size),
-                255.0,
-                False,
+        self.shape = (3, size, size) if size is not None else images.shape
+        if max(augment.crop, augment.cutout) >= min(self.shape[1:]):
+            raise DataError(
+                f"crop {augment.crop}, cutout {augment.cutout} for images of {self.shape[1]}x"
+                f"{self.shape[2]}; expected less than a side, often an eighth of it."
             )
+        if size is not None:
+            self.files, self.white, self.resident = images, 255.0, False
         else:
-            self.shape = images.shape
             self.white = 255.0 if images.images.dtype == torch.uint8 else 1.0
             self._keep(augment.pad(images.images))
         channels = self.shape[0]
@@ -114,6 +115,25 @@ class Batches:
             )
         self.images = padded.to(self.device) if self.resident else padded
         self.labels = self.labels.to(self.images.device)
+
+    def identity(self) -> str:
+        """What the images are and what is done to them, in words: for a run that is to go on."""
+        if self.files is not None:
+            data = "\n".join(path.name for path in self.files.paths).encode()
+        else:
+            data = self.images.cpu().contiguous().numpy()
+        check = zlib.crc32(self.labels.cpu().numpy(), zlib.crc32(data))
+        normal = torch.stack([self._shift, self._factor]).flatten().tolist()
+        shape = "x".join(map(str, self.shape))
+        return (
+            f"{len(self.labels)} images {shape} (checksum {check:08x}), {self.augment}, "
+            + ", ".join(f"{value:.6g}" for value in normal)
+        )
+
+    @property
+    def last_batch(self) -> int:
+        """Images in the last batch of an epoch."""
+        return self.batch_size if self.drop_last else (len(self.labels) - 1) % self.batch_size + 1
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.labels), self.batch_size)

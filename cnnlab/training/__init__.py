@@ -8,7 +8,8 @@ __getattr__, __dir__, __all__ = lazily(
         "curves": "progress",
         "experiment": "accuracy trained",
         "history": "Epoch History Metrics TrainingError",
-        "loop": "evaluate fit",
+        "loop": "bare_fit evaluate fit",
+        "runs": "Trained load_trained",
         "schedules": "learning_rate",
     },
 )

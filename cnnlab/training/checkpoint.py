@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +18,11 @@ from cnnlab._tools import write_whole
 from cnnlab.training.distributed import world
 from cnnlab.training.history import BatchSource, Epoch, History, Metrics, TrainingError
 
-FORMAT = "cnnlab checkpoint 2"
+FORMAT = "cnnlab checkpoint 3"
 
 
 class Options(NamedTuple):
-    """How to train: what `fit` was asked for. A run goes on only with the same."""
+    """How to train: what `fit` was asked for. A run goes on only with the same, or more epochs."""
 
     epochs: int
     optimizer: str
@@ -52,29 +53,31 @@ class Run:
         net: nn.Module,
         optimizer: torch.optim.Optimizer,
         train: BatchSource,
+        val: BatchSource,
         path: str | os.PathLike | None,
     ) -> None:
         self.options, self.device, self.world = options, device, world()
         self.layout = layout  # of the images
         self.model, self.net = model, net  # net: as it is called, compiled and parallel
-        self.optimizer, self.train = optimizer, train
+        self.optimizer, self.train, self.val = optimizer, train, val
         self.steps = options.epochs * len(train)
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
         self.path = Path(path) if path is not None else None
         self.history = History()
-        self.sizes: list[int] = []  # images of each batch of the epoch under way
+        self.shown: list[float] = []  # of all steps, for the live curve
+        self.plain: list[float] = []  # losses without label smoothing, of the epoch under way
+        self.sizes: list[int] = []  # images of each batch in it
         self.right = 0  # answers in it
         self.shape: tuple[int, ...] = ()  # of the last batch
         self.classes = 1
 
     def close_epoch(self, on_val: Metrics, seconds: float) -> None:
         """Make a row of the epoch under way."""
-        history, count = self.history, sum(self.sizes)
-        losses = history.losses[-len(self.sizes) :]
-        mean = sum(loss * size for loss, size in zip(losses, self.sizes)) / count
-        row = Epoch(len(history.epochs) + 1, mean, self.right / count, *on_val, seconds)
-        history.epochs.append(row)
-        self.sizes, self.right = [], 0
+        count = sum(self.sizes)
+        mean = sum(loss * size for loss, size in zip(self.plain, self.sizes)) / count
+        number, rate = len(self.history.epochs) + 1, self.optimizer.param_groups[0]["lr"]
+        self.history.epochs.append(Epoch(number, mean, self.right / count, *on_val, seconds, rate))
+        self.plain, self.sizes, self.right = [], [], 0
 
     def save(self) -> None:
         """Write the checkpoint, if there is to be one; only the process of rank 0 does."""
@@ -110,27 +113,37 @@ class Run:
         self.scaler.load_state_dict(saved["scaler"])
         self.history.epochs += [Epoch(**row) for row in saved["epochs"]]
         self.history.losses += saved["losses"].tolist()
+        self.shown += self.history.losses
         random = saved["random"][self.world.rank]
         torch.set_rng_state(random[0])
         if self.device.type == "cuda" and len(random) > 1:
             torch.cuda.set_rng_state(random[1], self.device)
 
     def _identity(self) -> dict[str, object]:
+        """What must be the same for a run to go on; what a source of batches cannot tell is out."""
+        told = {
+            "the training data": getattr(self.train, "identity", None),
+            "the validation data": getattr(self.val, "identity", None),
+        }
         return {
             **self.options._asdict(),
             "batches": len(self.train),
             "batch_size": getattr(self.train, "batch_size", None),
             "seed of the batches": getattr(self.train, "seed", None),
             "processes": self.world.size,
+            "the architecture": architecture(self.model),
+            **{what: tell() for what, tell in told.items() if tell},
         }
 
     def _compare(self, saved: dict) -> None:
         """Refuse a checkpoint of another run."""
         there, here = saved["identity"], self._identity()
+        if there["epochs"] < here["epochs"]:  # more of the same: the schedule is the longer one's
+            here["epochs"] = there["epochs"]
         other = [
-            f"{name} is {there.get(name)} there and {here.get(name)} here"
+            f"{name} is {there[name]} there and {here[name]} here"
             for name in here
-            if there.get(name) != here.get(name)
+            if name in there and there[name] != here[name]
         ]
         there, here = saved["model"], self.model.state_dict()
         for name in [*here, *there]:
@@ -150,11 +163,32 @@ class Run:
         return [torch.get_rng_state(), *states]
 
 
+def architecture(model: nn.Module) -> str:
+    """Eight digits that tell networks apart whose weights have the same shapes, such as a residual
+    network and its plain one: of every module its class and its settings."""
+    settings = (bool, int, float, str, tuple, type(None))
+    modules = [
+        (name, type(module).__name__)
+        + tuple(
+            f"{key}={value}"
+            for key, value in sorted(vars(module).items())
+            if isinstance(value, settings) and key != "training" and key[0] != "_"
+        )
+        for name, module in model.named_modules()
+    ]
+    return f"{zlib.crc32(repr(modules).encode()):08x}"
+
+
 def write(path: str | os.PathLike, state: dict) -> None:
     """Replace the file `path` by `state`: tensors and plain values."""
+    replace(path, saved({"format": FORMAT, **state}))
+
+
+def saved(state: dict) -> memoryview:
+    """The bytes of `torch.save`."""
     data = io.BytesIO()
-    torch.save({"format": FORMAT, **state}, data)
-    replace(path, data.getbuffer())
+    torch.save(state, data)
+    return data.getbuffer()
 
 
 def replace(path: str | os.PathLike, data: bytes | memoryview) -> None:
@@ -171,27 +205,36 @@ def replace(path: str | os.PathLike, data: bytes | memoryview) -> None:
 
 
 def read(path: str | os.PathLike) -> dict:
-    """What `write` wrote, on the CPU. Only tensors and plain values are read, never code."""
-    path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
-            damaged = archive.testzip()
-        if damaged:
-            raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise TrainingError(
-            f"the checkpoint {path} cannot be read: {error.strerror or error}."
-        ) from error
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        size = path.stat().st_size
-        raise TrainingError(
-            f"{path} ({size:,} bytes) is damaged or no checkpoint: {str(error).splitlines()[0]}. "
-            "Delete it to begin anew, or put a copy in its place."
-        ) from error
+    """What `write` wrote, on the CPU."""
+    state = load_whole(path)
     if not isinstance(state, dict) or state.pop("format", None) != FORMAT:
         raise TrainingError(
             f"{path} is a PyTorch file, but not a {FORMAT}; it may hold weights alone, or come "
             "from another version. Give another name for this run's checkpoint."
         )
     return state
+
+
+def load_whole(path: str | os.PathLike) -> object:
+    """What a file of PyTorch holds, on the CPU. Only tensors and plain values are read, never code,
+    and damage is found."""
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+            damaged = archive.testzip()
+        if damaged:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except pickle.UnpicklingError as error:
+        raise TrainingError(
+            f"{path} is not read: it holds more than tensors and plain values, and that could be "
+            "code. Delete it to begin anew, or put a copy of the right one in its place."
+        ) from error
+    except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
+        size = path.stat().st_size
+        raise TrainingError(
+            f"{path} ({size:,} bytes) is damaged or no checkpoint: {str(error).splitlines()[0]}. "
+            "Delete it to begin anew, or put a copy in its place."
+        ) from error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 
+LOG_EVERY = 30  # seconds between two lines of a log within an epoch
 PAPER, GRID, INK, MUTED = "#fdfcf9", "#d9d7d0", "#1f2933", "#5f6b76"
 SERIES = ("#0072b2", "#e69f00")  # Okabe and Ito's blue and orange
 
@@ -34,7 +36,7 @@ class Bar:
         picture: Callable[[], str] | None = None,
         done: int = 0,
     ) -> None:
-        self._bar, self._lines = None, False
+        self._bar, self._lines, self._text, self._last = None, False, "", time.monotonic()
         file = (_notebook_display(picture) or sys.stderr) if shown else None
         if file is None:
             return
@@ -58,20 +60,27 @@ class Bar:
         """One step more."""
         if self._bar is not None:
             self._bar.update()
+        elif self._lines and self._text and time.monotonic() - self._last > LOG_EVERY:
+            self.row(self._text)
 
     def say(self, text: str) -> None:
-        """What stands before the bar when it is redrawn."""
+        """What stands before the bar when it is redrawn, and in a log now and then."""
+        self._text = text
         if self._bar is not None:
             self._bar.set_description_str(text, refresh=False)
 
-    def row(self, text: str) -> None:
+    def row(self, text: str | None) -> None:
         """A line for the log; a bar has no use for it."""
-        if self._lines:
+        if self._lines and text:
             print(text, file=sys.stderr, flush=True)
+            self._last = time.monotonic()
 
 
-def curve(losses: Sequence[float], marks: Sequence[tuple[int, float]], steps: int) -> str:
-    """A small SVG of the losses so far, one per step out of `steps`, and marks (step, value)."""
+def curve(
+    losses: Sequence[float], marks: Sequence[tuple[int, float]], steps: int, words: str = ""
+) -> str:
+    """A small SVG of the losses so far, one per step out of `steps`, and marks (step, value), with
+    `words` below."""
     if not losses:
         return ""
     width, height, edge = 480, 120, 24
@@ -97,7 +106,9 @@ def curve(losses: Sequence[float], marks: Sequence[tuple[int, float]], steps: in
         f'<polyline points="{line}" stroke="{SERIES[0]}" stroke-width="2" fill="none"/>{dots}'
         f'<text x="{edge}" y="16" font-size="12" fill="{INK}">{top:.3g}</text>'
         f'<text x="{width - edge}" y="16" font-size="12" fill="{MUTED}" text-anchor="end">'
-        "line: training loss, dots: validation loss</text></svg>"
+        "line: training loss, dots: validation loss</text>"
+        f'<text x="{edge}" y="{height - 6}" font-size="12" fill="{INK}">{html.escape(words)}</text>'
+        "</svg>"
     )
 
 

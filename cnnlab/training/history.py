@@ -40,7 +40,8 @@ class Metrics(NamedTuple):
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of a `History`. The training numbers are means over the epoch while it ran."""
+    """One row of a `History`. The training numbers are means over the epoch while it ran, the loss
+    without label smoothing, like that of validation."""
 
     epoch: int  # from 1
     train_loss: float
@@ -48,20 +49,27 @@ class Epoch:
     val_loss: float
     val_accuracy: float
     seconds: float  # training and validation
+    rate: float = 0.0  # learning rate of the last step
 
 
 @dataclass
 class History:
-    """What happened: a row per completed epoch, a loss per step, and why it stopped early."""
+    """What happened: a row per completed epoch, a loss per step, why it stopped early, and what
+    else somebody should know (`note`)."""
 
     epochs: list[Epoch] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     stopped: str | None = None  # None: ran to the end
+    note: str | None = None
 
     def last(self) -> Epoch:
         if not self.epochs:
             raise TrainingError("no epoch was completed, so there is no last one.", self)
         return self.epochs[-1]
+
+    def best(self) -> Epoch | None:
+        """The epoch with most validation images right; of equals the one with the lowest loss."""
+        return max(self.epochs, key=lambda row: (row.val_accuracy, -row.val_loss), default=None)
 
     @property
     def interrupted(self) -> bool:

@@ -1,20 +1,20 @@
-"""One training loop, short enough to read in one sitting.
+"""The training loop: `bare_fit` is all of it in a screen, `fit` the same with everything around
+that a long run needs, and equal to it to the bit.
 
-`fit` takes any model that maps images to logits and any iterable of (images, labels) batches. It
-knows no data set. The learning rate is a function of the step, losses stay on the device until
-they are looked at, and what was learned before an error or a Ctrl-C is kept. The same loop runs on
-a CPU, on a GPU, and as one of several processes (`distributed`).
+Both take any model that maps images to logits and batches of (images, labels). They know no data
+set. The learning rate is a function of the step. In `fit` losses stay on the device until they are
+looked at, and what was learned before an error or a Ctrl-C is kept. The same loop runs on a CPU, on
+a GPU, and as one of several processes (`distributed`).
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +24,11 @@ from cnnlab.training import refusals
 from cnnlab.training.checkpoint import Options, Run
 from cnnlab.training.curves import Bar, curve
 from cnnlab.training.distributed import World, parallel, world
+from cnnlab.training.guards import interruptible, locked, own_random_numbers
 from cnnlab.training.history import (
     INTERRUPTED,
     BatchSource,
+    Epoch,
     History,
     Metrics,
     TrainingError,
@@ -38,6 +40,42 @@ CHECK_EVERY = 20  # steps between two looks at the losses; each look waits for t
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 PEAKS = {"sgd": 0.1, "adam": 1e-3}  # default learning rate of each optimizer
 MOMENTUM = 0.9  # Nesterov's, of "sgd"
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def bare_fit(
+    model: nn.Module, train: BatchSource, val: BatchSource, *, epochs: int, lr: float = 0.1
+) -> History:
+    """Train `model` in place on batches that have `at(epoch)`; what `fit` does at its defaults."""
+    history, steps = History(), epochs * len(train)
+    model.to(memory_format=torch.channels_last)  # channels side by side: faster convolutions
+    optimizer = torch.optim.SGD(model.parameters(), momentum=MOMENTUM, nesterov=True)
+    torch.manual_seed(0)  # for dropout
+
+    for epoch in range(epochs):
+        began = time.perf_counter()
+        total = right = count = 0
+        model.train()
+        for images, labels in train.at(epoch):
+            rate = learning_rate(len(history.losses), steps, lr)
+            optimizer.param_groups[0]["lr"] = rate
+
+            logits = model(images.to(memory_format=torch.channels_last))  # (B, classes)
+            loss = F.cross_entropy(logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+            history.losses.append(loss.item())
+            total += loss.item() * len(labels)
+            right += (logits.argmax(1) == labels).sum().item()
+            count += len(labels)
+        on_val = evaluate(model, val)
+        seconds = time.perf_counter() - began
+        row = Epoch(epoch + 1, total / count, right / count, *on_val, seconds, rate)
+        history.epochs.append(row)
+    model.eval()
+    return history
 
 
 def fit(
@@ -58,6 +96,7 @@ def fit(
     seed: int = 0,
     device: torch.device | str | None = None,
     checkpoint: str | os.PathLike | None = None,
+    each_epoch: Callable[[nn.Module, History], None] | None = None,
     progress: bool = True,
 ) -> History:
     """Train `model` in place by cross-entropy on `train`; look at `val` after every epoch.
@@ -77,19 +116,23 @@ def fit(
     seed             for dropout and for loaders that draw from torch's generator, which is put back
                      afterwards. Weights are drawn before, when the model is made
     device           where to train; None: where the model is
-    checkpoint       a file, written at the end of every epoch. If it exists, the run in it goes on
-    progress         a bar, if it takes over two seconds; in a log, a line per epoch on stderr
+    checkpoint       a file, written at the end of every epoch. If it exists, the run in it goes on,
+                     if the network, the data and the options are the same; more epochs may be asked
+    each_epoch       called with the model and the history after every epoch, before the checkpoint
+    progress         a bar, if it takes over two seconds; in a log on stderr a line per epoch, and
+                     in long ones every half minute
 
+    A batch norm whose parameters are all frozen (`requires_grad` false) keeps its statistics.
     Afterwards the model is in eval mode on that device, its weights in channels-last layout (on a
     CPU in the usual one, where PyTorch's backward pass of that layout is broken). The same seed
     gives the same numbers, and a run that was killed goes on from its last whole epoch as if it had
     not been: on a CPU at the same number of threads to the bit.
 
-    Ctrl-C (or the notebook's stop button) ends it after the current step: the model keeps its
-    weights, and the history of the completed epochs is returned, with `stopped` saying so. A
-    second one interrupts at once. Raises `TrainingError` for input that does not fit the model,
-    when the loss is no longer finite or has exploded, when a GPU's memory or the disk is full; the
-    error carries the history so far.
+    Ctrl-C (or the notebook's stop button, SIGTERM, SIGHUP) ends it after the current step: the
+    model keeps its weights, and the history of the completed epochs is returned, with `stopped`
+    saying so. A second one interrupts at once. Raises `TrainingError` for input that does not fit
+    the model, when the loss is no longer finite or has exploded, when a GPU's memory or the disk is
+    full; the error carries the history so far.
     """
     device = torch.device(device) if device is not None else next(model.parameters()).device
     peak = PEAKS.get(optimizer, 0.0) if lr is None else lr
@@ -109,14 +152,20 @@ def fit(
     refusals.check(options, model, train, val, device, optimizers=PEAKS, precisions=PRECISIONS)
     layout = _layout(model, device)
     model.to(device, memory_format=layout)
+    refusals.check_forward(model, train, val, layout)
     net = parallel(model, device)
     if compile:
         torch._dynamo.reset()  # a session's ninth network would run uncompiled, without a word
         net = torch.compile(net, mode=compile if isinstance(compile, str) else None)
     update = _optimizer(model, options)
-    run = Run(options, device, layout, model, net, update, train, checkpoint)
+    run = Run(options, device, layout, model, net, update, train, val, checkpoint)
 
-    with _own_random_numbers(device, seed), _interruptible() as stop, refusals.told(run):
+    with (
+        own_random_numbers(device, seed),
+        interruptible() as stop,
+        refusals.told(run),
+        locked(run.path),
+    ):
         run.resume()
         shown, done = progress and run.world.rank == 0, len(run.history.losses)
         with Bar(run.steps, shown, picture=lambda: _picture(run), done=done) as bar:
@@ -131,8 +180,12 @@ def fit(
                 run.world.same_buffers(model)
                 on_val = evaluate(model, val, device=device, precision=precision)
                 run.close_epoch(on_val, time.perf_counter() - began)
+                refusals.check_val(run)
+                if each_epoch is not None and run.world.rank == 0:
+                    each_epoch(model, run.history)
                 run.save()
                 bar.row(line(run.history.epochs[-1]))
+                bar.row(run.history.note)
     model.eval()
     return run.history
 
@@ -142,25 +195,30 @@ def _learn_epoch(run: Run, stop: threading.Event, bar: Bar) -> None:
     options, history, pending = run.options, run.history, []
     step = len(history.losses)
     run.model.train()
-    for images, labels in share(run.train, run.world, len(history.epochs)):
+    for module in run.model.modules():
+        own = list(module.parameters())
+        if isinstance(module, BATCH_NORMS) and own and not any(p.requires_grad for p in own):
+            module.eval()
+    for batch in share(run.train, run.world, len(history.epochs)):
         if (run.world.size == 1 or step % CHECK_EVERY == 0) and run.world.any(stop.is_set()):
             break
         rate = learning_rate(step, run.steps, options.lr, options.schedule, options.warmup)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        pending.append(_learn(run, images, labels, step))
+        pending.append(_learn(run, *refusals.pair(batch), step))
         step += 1
         bar.advance()
         if step == 1 or step % CHECK_EVERY == 0:
             _look(run, pending)
             epoch = f"epoch {len(history.epochs) + 1}/{options.epochs}"
-            bar.say(f"{epoch}, loss {history.losses[-1]:.3f}")
+            bar.say(f"{epoch}, step {step}/{run.steps}, loss {run.plain[-1]:.3f}")
     _look(run, pending)
 
 
-def _learn(run: Run, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor, int]:
-    """One update from one batch: this process's part of its mean loss and of the right answers,
-    and the number of images in all processes, all of it still on the device."""
+def _learn(run: Run, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, ...]:
+    """One update from one batch: this process's part of its mean loss, the same without label
+    smoothing and of the right answers, and the number of images in all processes, all of it still
+    on the device."""
     options, world = run.options, run.world
     images, labels = _to_device(images, labels, run.device, run.layout)
     run.shape = tuple(images.shape)
@@ -171,8 +229,9 @@ def _learn(run: Run, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor,
         logits = _logits(run.net, images, labels, first=step == 0)
     run.classes = logits.shape[1]
     loss = F.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
+    plain = F.cross_entropy(logits.detach(), labels) if options.label_smoothing else loss.detach()
     if world.size > 1:
-        loss = loss * len(labels) / size
+        loss, plain = loss * len(labels) / size, plain * len(labels) / size
     # DistributedDataParallel takes the mean over processes, where the sum is needed.
     run.scaler.scale(loss * world.size if world.size > 1 else loss).backward()
     if options.clip:
@@ -180,18 +239,20 @@ def _learn(run: Run, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor,
         nn.utils.clip_grad_norm_(run.model.parameters(), options.clip)
     run.scaler.step(run.optimizer)
     run.scaler.update()
-    return loss.detach(), (logits.detach().argmax(1) == labels).sum(), size
+    return loss.detach(), plain, (logits.detach().argmax(1) == labels).sum(), size
 
 
-def _look(run: Run, pending: list[tuple[Tensor, Tensor, int]]) -> None:
+def _look(run: Run, pending: list[tuple[Tensor, ...]]) -> None:
     """Move losses from the device into the history; stop where they say that training failed."""
     if not pending:
         return
-    losses, right, sizes = zip(*pending)
+    *columns, sizes = zip(*pending)
     pending.clear()
-    table = torch.stack([torch.stack(losses).double(), torch.stack(right).double()])
-    losses, right = run.world.sum(table).tolist()
+    table = torch.stack([torch.stack(column).double() for column in columns])
+    losses, plain, right = run.world.sum(table).tolist()
     run.history.losses += losses
+    run.plain += plain
+    run.shown += plain
     run.right += int(sum(right))
     run.sizes += [int(size) for size in sizes]
     refusals.check_losses(run, losses)
@@ -215,8 +276,8 @@ def evaluate(
     losses, right, count = [], [], 0
     try:
         with torch.inference_mode():
-            for images, labels in share(batches, here):
-                images, labels = _to_device(images, labels, device)
+            for batch in share(batches, here):
+                images, labels = _to_device(*refusals.pair(batch), device)
                 if not len(labels):
                     continue  # fewer images than processes
                 with _autocast(device, precision):
@@ -290,45 +351,11 @@ def _autocast(device: torch.device, precision: str) -> AbstractContextManager:
     return torch.autocast(device.type, dtype) if dtype else nullcontext()
 
 
-@contextmanager
-def _own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed torch's generators, and put them back afterwards. Each process has numbers of its own,
-    or all would drop out the same units.
-    """
-    seed += 1_000_003 * world().rank
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU too
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts as usual.
-
-    A `KeyboardInterrupt` in the middle of an update would leave half of the weights updated.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # Python lets only the main thread handle signals
-        return
-    previous = signal.getsignal(signal.SIGINT) or signal.default_int_handler
-
-    def handle(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, previous)
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
 def _picture(run: Run) -> str:
     """The live curve of a notebook."""
-    marks = [(row.epoch * len(run.train), row.val_loss) for row in run.history.epochs]
-    return curve(run.history.losses, marks, run.steps)
+    rows, losses = run.history.epochs, run.shown
+    marks = [(row.epoch * len(run.train), row.val_loss) for row in rows]
+    words = f"rate {run.optimizer.param_groups[0]['lr']:.2g}"
+    if rows:
+        words = f"{rows[-1].val_accuracy:.1%} of the validation images right, {words}"
+    return curve(losses, marks, run.steps, words)

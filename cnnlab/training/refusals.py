@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from cnnlab._tools import did_you_mean
 from cnnlab.training.checkpoint import Options, Run
@@ -17,7 +18,7 @@ from cnnlab.training.schedules import SCHEDULES
 
 # What an option may be, and how to say so. None is allowed where it is the default.
 RANGES = {
-    "epochs": (lambda x: x >= 1, "at least 1"),
+    "epochs": (lambda x: isinstance(x, int) and x >= 1, "a whole number, at least 1"),
     "lr": (lambda x: 0 < x < math.inf, "a number above 0, often 0.001 to 0.1"),
     "weight_decay": (lambda x: 0 <= x < math.inf, "0 or a little more, often 0.0005"),
     "warmup": (lambda x: 0 <= x < 1, "a share of the run, 0 to below 1"),
@@ -42,14 +43,17 @@ def check(
     for what, known in choices.items():
         if given[what] not in known:
             hint = did_you_mean(given[what], known)
+            if given[what] in ("bfloat16", torch.bfloat16):
+                hint = " Did you mean 'bf16'?"
             raise TrainingError(f"no {what} {given[what]!r}; known: {', '.join(known)}.{hint}")
     for what, (allowed, words) in RANGES.items():
-        if given[what] is not None and not allowed(given[what]):
-            raise TrainingError(f"{what} is {given[what]}; expected {words}.")
+        value = given[what]
+        if value is not None and not (isinstance(value, (int, float)) and allowed(value)):
+            raise TrainingError(f"{what} is {value!r}; expected {words}.")
     if options.precision == "fp16" and device.type != "cuda":
         raise TrainingError(
             f"precision 'fp16' needs a CUDA GPU, and this run is on {device.type}. Take 'float32', "
-            "or 'bf16' to see its rounding (on most CPUs it is slower)."
+            "or 'bf16' (faster on CPUs whose flags name avx512_bf16 or amx_bf16, else slower)."
         )
     if not any(p.requires_grad for p in model.parameters()):
         raise TrainingError("the model has no parameter to train: requires_grad is false for all.")
@@ -69,6 +73,69 @@ def check(
             "gives all of them the same order, as cnnlab.data.Batches does; "
             f"a {type(train).__name__} has none."
         )
+
+
+def check_forward(
+    model: nn.Module, train: BatchSource, val: BatchSource, layout: torch.memory_format
+) -> None:
+    """Before anything is written: the model takes images like those of `train` and of `val`.
+
+    Nothing of the model changes, and no batch is drawn: sources that know their shapes, and lists.
+    """
+    where, modes = next(model.parameters()).device, [(m, m.training) for m in model.modules()]
+    outputs = []
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            for what, source in (("train", train), ("val", val)):
+                shape = getattr(source, "shape", None)
+                if shape is None and type(source) is list and isinstance(source[0], (tuple, list)):
+                    shape = getattr(source[0][0], "shape", (0,))[1:]
+                if not shape:
+                    continue
+                dtype = next(model.parameters()).dtype
+                images = torch.zeros(2, *shape, dtype=dtype, device=where)
+                if images.ndim == 4:
+                    images = images.to(memory_format=layout)
+                model.eval()
+                with explained(model, images):
+                    logits = model(images)
+                if isinstance(logits, Tensor) and logits.ndim == 2 and hasattr(source, "classes"):
+                    labels = getattr(source, "labels", torch.zeros(1))
+                    outputs.append((what, logits.shape[1], int(labels.max())))
+                if what == "train" and getattr(source, "last_batch", 2) == 1:
+                    _check_one(model, images[:1], source)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    for what, classes, highest in outputs:
+        if highest >= classes:
+            raise TrainingError(
+                f"{what}: labels run to {highest}, the model has {classes} outputs. Build the "
+                f"model with {highest + 1} classes or renumber the labels."
+            )
+
+
+def _check_one(model: nn.Module, image: Tensor, source: BatchSource) -> None:
+    """A batch norm cannot take the spread of one value a channel."""
+    model.train()
+    try:
+        functional_call(model, {n: b.clone() for n, b in model.named_buffers()}, (image,))
+    except ValueError as error:
+        raise TrainingError(
+            f"the last batch of an epoch has one image, and batch norm needs more ({error}). Take "
+            f"another batch size than {source.batch_size}, or drop_last=True."
+        ) from error
+
+
+def pair(batch: object) -> tuple[Tensor, Tensor]:
+    """Images and labels of a batch that is a pair of tensors."""
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        got = f"{len(batch)} things" if isinstance(batch, (tuple, list)) else type(batch).__name__
+        raise TrainingError(
+            f"a batch is {got}; expected a pair (images, labels). Take the pair out of it in your "
+            "data set, or in the loader's collate_fn."
+        )
+    return batch[0], batch[1]
 
 
 def check_count(run: Run, epoch: int) -> None:
@@ -98,6 +165,12 @@ def check_types(images: Tensor, labels: Tensor) -> None:
             "point images and int64 labels. cnnlab.data.Batches makes both; by hand: "
             "images.float() / 255 and labels.long()."
         )
+    if labels.ndim != 1 or len(labels) != len(images):
+        raise TrainingError(
+            f"a batch holds {len(images)} images and labels of shape {tuple(labels.shape)}; "
+            f"expected ({len(images)},), the number of a class for each image. labels.flatten() "
+            "or one_hot.argmax(1) makes them."
+        )
 
 
 @contextmanager
@@ -122,7 +195,7 @@ def _misfit(model: nn.Module, shape: tuple[int, ...]) -> str:
             f"images have {shape[1]} channels, the model's first convolution expects {expected}. "
             f"Build the model for {shape[1]} channels, or give it other images."
         )
-    return f"the model failed on images of shape {shape} (batch, channels, height, width)."
+    return f"the model failed on images of shape {shape[1:]} (channels, height, width)."
 
 
 def check_logits(logits: object, images: Tensor, labels: Tensor, *, look_at_labels: bool) -> None:
@@ -139,8 +212,9 @@ def check_logits(logits: object, images: Tensor, labels: Tensor, *, look_at_labe
         if low < 0 or high >= logits.shape[1]:
             raise TrainingError(
                 f"labels run from {low} to {high}, the model has {logits.shape[1]} outputs; "
-                f"expected labels 0 to {logits.shape[1] - 1}. Build the model with "
-                f"{high + 1} classes or renumber the labels."
+                f"expected labels 0 to {logits.shape[1] - 1}. "
+                + (f"Build the model with {high + 1} classes or r" if low >= 0 else "R")
+                + "enumber the labels."
             )
 
 
@@ -153,7 +227,12 @@ def check_losses(run: Run, losses: Sequence[float]) -> None:
     for step, loss in enumerate(losses, len(history.losses) - len(losses) + 1):
         if loss <= limit and math.isfinite(loss):
             continue
-        if step == 1:
+        if place := _spoiled(run.train, len(history.epochs)):
+            cause = (
+                f"because of the images: {place} holds nan or infinite values, so the learning "
+                "rate is not the cause. Look at how they are made."
+            )
+        elif step == 1:
             cause = (
                 "before any update, so the learning rate is not the cause. Look for nan or huge "
                 "values in the images and in the model's first weights."
@@ -170,6 +249,39 @@ def check_losses(run: Run, losses: Sequence[float]) -> None:
         raise TrainingError(f"the loss was {loss:.3g} at step {step} (epoch {epoch}) {cause}")
 
 
+def _spoiled(source: BatchSource, epoch: int = 0) -> str:
+    """The first batch of a source with an image that holds no finite number, if there is one."""
+    for number, batch in enumerate(source.at(epoch) if hasattr(source, "at") else source, 1):
+        if not torch.isfinite(batch[0]).all():
+            return f"batch {number} of {len(source)}"
+    return ""
+
+
+def check_val(run: Run) -> None:
+    """After an epoch: a validation loss that is no number, and learning that has not begun."""
+    row = run.history.epochs[-1]
+    if not math.isfinite(row.val_loss):
+        place = _spoiled(run.val)
+        cause = (
+            f"{place} of val holds nan or infinite values. Look at how its images are made."
+            if place
+            else f"the weights have grown too large. Try lr={run.options.lr / 10:g}."
+        )
+        raise TrainingError(
+            f"the validation loss was {row.val_loss} after epoch {row.epoch}: {cause}"
+        )
+    chance = math.log(run.classes)
+    blind = row.train_loss > 0.97 * chance and row.val_accuracy < 1.5 / run.classes
+    run.history.note = (
+        f"no better than guessing after epoch {row.epoch}: the training loss is "
+        f"{row.train_loss:.3f}, and log({run.classes}) = {chance:.3f} is what a blind guess loses. "
+        "Try more epochs, the other optimizer, a tenth of the learning rate, or larger images; and "
+        "look whether the labels fit the images."
+        if blind and run.classes > 1
+        else None
+    )
+
+
 @contextmanager
 def told(run: Run) -> Iterator[None]:
     """Errors on the way carry the history; a full GPU and a lost process get a sentence."""
@@ -184,12 +296,14 @@ def told(run: Run) -> Iterator[None]:
             history,
         ) from None
     except TrainingError as error:
+        history.stopped = history.stopped or str(error).split(". ")[0]
         error.history = history
         raise
     except RuntimeError as error:
         if not peer_lost(error):
             raise
         step = len(history.losses) + 1
+        history.stopped = f"another process was lost at step {step}"
         raise TrainingError(
             f"another process of this run ended or does not answer, at step {step} or soon after. "
             "Its own message says why; with a checkpoint, start all of them again to go on. "

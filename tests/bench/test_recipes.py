@@ -8,16 +8,22 @@ import torch
 from cnnlab import __main__ as command
 from cnnlab.models import build
 from cnnlab.training.schedules import learning_rate
-from tests.bench.recipes import RECIPES
+from tests.bench.recipes import RECIPES, flags
 
-SHAPES = {"fashion-mnist": (1, 28, 28), "cifar-10": (3, 32, 32)}
+SHAPES = {
+    "digits": (1, 28, 28),  # as they are scaled for those that need it
+    "letters": (1, 28, 28),
+    "fashion-mnist": (1, 28, 28),
+    "cifar-10": (3, 32, 32),
+}
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_fits_its_data_and_the_command(name):
     recipe = RECIPES[name]
-    options = vars(command._parser().parse_args(["train", recipe.model]))
-    assert recipe.train.keys() <= options.keys() and recipe.source
+    options = vars(command._parser().parse_args(["train", *flags(recipe)]))
+    assert recipe.train.items() <= options.items() and recipe.source
+    assert dict(options["build"]) == recipe.build
     channels, *sides = SHAPES[recipe.train["data"]]
     model = build(recipe.model, num_classes=10, in_channels=channels, **recipe.build).eval()
     assert model(torch.zeros(1, channels, *sides)).shape == (1, 10)

@@ -19,9 +19,11 @@ import torch
 from torch import nn
 
 from cnnlab import _tools
+from cnnlab.data.augment import Augment
 from cnnlab.data.batches import Batches
 from cnnlab.data.images import Images
-from cnnlab.training.checkpoint import read, write
+from cnnlab.models import build
+from cnnlab.training.checkpoint import architecture, read, write
 from cnnlab.training.history import TrainingError
 from cnnlab.training.loop import fit
 
@@ -65,10 +67,13 @@ def test_every_cut_and_every_damaged_part_is_found(tmp_path):
     [
         (
             lambda: {"weights": torch.zeros(1)},
-            "not a cnnlab checkpoint 2; it may hold weights alone",
+            "not a cnnlab checkpoint 3; it may hold weights alone",
         ),
-        (lambda: torch.zeros(3), "not a cnnlab checkpoint 2"),
-        (lambda: Evil(), "damaged or no checkpoint: Weights only load failed"),
+        (lambda: torch.zeros(3), "not a cnnlab checkpoint 3"),
+        (
+            lambda: Evil(),
+            "is not read: it holds more than tensors and plain values, and that could be code",
+        ),
     ],
 )
 def test_a_foreign_file_is_refused_and_code_is_never_run(tmp_path, content, message):
@@ -309,7 +314,7 @@ def test_an_interrupted_run_goes_on_from_its_last_whole_epoch(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"epochs": 5, "lr": 0.1}, r"epochs is 4 there and 5 here; lr is 0.02 there and 0.1 here"),
+        ({"epochs": 3, "lr": 0.1}, r"epochs is 4 there and 3 here; lr is 0.02 there and 0.1 here"),
         ({"optimizer": "adam"}, "optimizer is sgd there and adam here"),
         ({"clip": None}, "clip is 1.0 there and None here"),
     ],
@@ -335,6 +340,42 @@ def test_a_checkpoint_of_another_model_or_other_batches_is_refused(tmp_path):
         fit(net(), batches(8), batches(), checkpoint=path, **OPTIONS)
     with pytest.raises(TrainingError, match="seed of the batches is 0 there and 1 here"):
         fit(net(), batches(seed=1), batches(), checkpoint=path, **OPTIONS)
+
+
+def test_no_checkpoint_answers_for_a_network_or_images_that_only_look_alike(tmp_path):
+    path = tmp_path / "run.pt"
+
+    def go_on(model, train, val, message):
+        with pytest.raises(TrainingError, match=message):
+            fit(model, train, val, checkpoint=path, **OPTIONS)
+
+    fit(net(), batches(), batches(), checkpoint=path, **OPTIONS)
+    go_on(net(dropout=0.3), batches(), batches(), "another run: the architecture is .* there and")
+    other = batches()
+    other.images = other.images + 1
+    go_on(net(), other, batches(), "the training data is 88 images 1x8x8 .checksum .* here. Go")
+    go_on(net(), batches(), other, "the validation data is 88 images")
+    changed = batches()
+    changed.augment = Augment(flip=True)
+    go_on(net(), changed, batches(), "the training data is .*flip=True")
+
+
+def test_a_residual_network_and_its_plain_one_differ():
+    nets = [build("resnet20", skip=skip) for skip in (True, False)]
+    shapes = [{n: t.shape for n, t in net.state_dict().items()} for net in nets]
+    assert shapes[0] == shapes[1]
+    assert architecture(nets[0]) != architecture(nets[1])
+    assert architecture(nets[0]) == architecture(build("resnet20").eval())
+
+
+def test_a_run_is_given_more_epochs(tmp_path):
+    path = tmp_path / "run.pt"
+    options = {**OPTIONS, "schedule": "constant"}
+    fit(net(), batches(), batches(), checkpoint=path, **{**options, "epochs": 2, "warmup": 0.0})
+    model, whole = net(), net()
+    history = fit(model, batches(), batches(), checkpoint=path, **{**options, "warmup": 0.0})
+    expected = fit(whole, batches(), batches(), **{**options, "warmup": 0.0})
+    assert outcome(model, history) == outcome(whole, expected)  # this schedule knows no length
 
 
 def test_a_damaged_checkpoint_is_refused_and_left_alone(tmp_path):

@@ -63,11 +63,11 @@ def outcome(**options):
     train, val = data()
     model = net()
     history = fit(model, train, val, epochs=3, lr=0.05, progress=False, **options)
-    rows = [list(row.values()) for row in map(vars, history.epochs)]
+    rows = [vars(row) for row in history.epochs]
     last = evaluate(model, val)
     return {
         "losses": history.losses,
-        "rows": [row[:-1] for row in rows],
+        "rows": [[row[key] for key in row if key != "seconds"] for row in rows],
         "weights": torch.cat([t.double().flatten() for t in model.state_dict().values()]).tolist(),
         "last": list(last),
     }

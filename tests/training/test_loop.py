@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import signal
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from cnnlab.data.sets import load, two_marks
 from cnnlab.models import build
 from cnnlab.training import curves as bar
 from cnnlab.training.history import History, TrainingError
-from cnnlab.training.loop import evaluate, fit
+from cnnlab.training.loop import bare_fit, evaluate, fit
 from cnnlab.training.schedules import SCHEDULES, learning_rate
 
 
@@ -131,6 +133,23 @@ def test_first_steps_equal_a_loop_written_by_hand():
     assert history.last().train_loss == pytest.approx(sum(expected) / 3, rel=1e-4)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_fit_is_the_bare_loop_to_the_bit(digits, dropout):
+    train, val = train_val(digits, 100)
+    models = [net(dropout=dropout), net(dropout=dropout)]
+    bare = bare_fit(models[0], train, val, epochs=2)
+    whole = fit(models[1], train, val, epochs=2, progress=False)
+    assert bare.losses == whole.losses
+    for a, b in zip(bare.epochs, whole.epochs):
+        assert replace(a, seconds=0.0) == replace(b, seconds=0.0)
+    assert all(map(torch.equal, models[0].state_dict().values(), models[1].state_dict().values()))
+
+
+def test_the_bare_loop_is_short_enough_to_be_taught():
+    lines = inspect.getsource(bare_fit).splitlines()
+    assert len([line for line in lines if line.strip()]) <= 40
+
+
 def test_every_option_does_what_it_says_by_hand():
     """Smoothing and clipping beside the same written out in float64."""
     train = [(x.double(), y) for x, y in tiny(40, 16)]
@@ -156,6 +175,42 @@ def test_every_option_does_what_it_says_by_hand():
     for name, value in model.state_dict().items():
         assert torch.allclose(value, copy.state_dict()[name], rtol=1e-5)
     assert history.last().val_loss == evaluate(model, train).loss
+
+
+def test_the_training_loss_of_an_epoch_is_without_smoothing():
+    """At a rate that changes nothing it is the loss that `evaluate` finds, batch norm apart."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    history = quick(model, tiny(), label_smoothing=0.5, lr=1e-12)
+    assert history.last().train_loss == pytest.approx(evaluate(model, tiny()).loss, rel=1e-5)
+    smooth = nn.CrossEntropyLoss(label_smoothing=0.5)
+    expected = [smooth(model(x), y).item() for x, y in tiny()]
+    assert history.losses == pytest.approx(expected, rel=1e-5)
+
+
+def test_each_epoch_is_told_before_the_checkpoint(tmp_path):
+    seen = []
+
+    def look(model, history):
+        seen.append((len(history.epochs), torch.load(tmp_path / "x.pt")["losses"].numel()))
+
+    quick(net(), tiny(), epochs=3, each_epoch=look, checkpoint=tmp_path / "x.pt")
+    assert seen == [(1, 0), (2, 3), (3, 6)]
+
+
+def test_a_frozen_batch_norm_keeps_its_statistics():
+    model = net()
+    model[1].requires_grad_(False)
+    before = [buffer.clone() for buffer in (*model[1].buffers(), *model[4].buffers())]
+    quick(model, tiny())
+    after = [*model[1].buffers(), *model[4].buffers()]
+    assert [torch.equal(a, b) for a, b in zip(before, after)] == [True] * 3 + [False] * 3
+
+
+def test_no_better_than_guessing_is_said_with_a_next_step():
+    history = quick(net(), [(0 * x, y) for x, y in tiny()], epochs=2, lr=0.01)
+    assert "and log(10) = 2.303 is what a blind guess loses" in history.note
+    assert "a tenth of the learning rate" in history.note and "note" not in str(history)
+    assert quick(net(), tiny(), epochs=5, lr=0.05).note is None
 
 
 def test_bf16_is_near_float32_and_leaves_the_weights_in_it():
@@ -266,6 +321,17 @@ def test_nan_in_the_first_batch_blames_the_images_not_the_learning_rate():
         quick(net(), tiny(value=math.nan))
 
 
+def test_one_bad_image_is_found_and_the_learning_rate_not_blamed():
+    train = tiny(640)
+    train[12][0][3, 0, 4, 4] = math.inf
+    with pytest.raises(
+        TrainingError, match="because of the images: batch 13 of 20 holds nan or inf"
+    ):
+        quick(net(), train, tiny())
+    with pytest.raises(TrainingError, match="validation loss was nan after epoch 1: batch 1 of 3"):
+        quick(net(), tiny(), tiny(value=math.nan))
+
+
 class Full(nn.Module):
     """Stands for a GPU whose memory is full from a number of images on."""
 
@@ -348,7 +414,7 @@ def test_a_second_interrupt_is_immediate():
             {},
             "images have 3 channels, the model's first convolution expects 1",
         ),
-        (lambda: [(x[..., :4], y) for x, y in tiny()], {}, r"failed on images .*\(32, 1, 8, 4\)"),
+        (lambda: [(x[..., :4], y) for x, y in tiny()], {}, r"failed on images .*\(1, 8, 4\)"),
         (lambda: [(x.byte(), y) for x, y in tiny()], {}, "holds torch.uint8 images"),
         (lambda: [(x, y.float()) for x, y in tiny()], {}, "torch.float32 labels; expected"),
         (lambda: [], {}, "train has no batches"),
@@ -389,6 +455,70 @@ def test_empty_validation_and_one_shot_loaders_are_named():
 def test_an_empty_batch_is_named():
     with pytest.raises(TrainingError, match="step 4 has no image for process 0 of 1"):
         quick(net(), [*tiny(), (torch.zeros(0, 1, 8, 8), torch.zeros(0).long())])
+
+
+@pytest.mark.parametrize(
+    "batch, message",
+    [
+        ({"x": torch.zeros(4, 1, 8, 8)}, "a batch is dict; expected a pair"),
+        (
+            (torch.zeros(4, 1, 8, 8), torch.zeros(4).long(), 3),
+            "a batch is 3 things; expected a pair",
+        ),
+        (
+            (torch.zeros(4, 1, 8, 8), torch.zeros(4, 1).long()),
+            r"labels of shape \(4, 1\); expected \(4,\), the number of a class for each image",
+        ),
+        ((torch.zeros(4, 1, 8, 8), torch.zeros(3).long()), r"4 images and labels of shape \(3,\)"),
+        (
+            (torch.zeros(4, 1, 8, 8), torch.full((4,), -100)),
+            "from -100 to -100, the model has 10 outputs; expected labels 0 to 9. Renumber",
+        ),
+    ],
+)
+def test_batches_of_another_form_are_named(batch, message):
+    with pytest.raises(TrainingError, match=message):
+        quick(net(), [batch], tiny())
+
+
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        ({"epochs": 2.5}, "epochs is 2.5; expected a whole number"),
+        ({"epochs": "3"}, "epochs is '3'; expected a whole number"),
+        ({"lr": "0.1"}, "lr is '0.1'; expected a number above 0"),
+        ({"precision": "bfloat16"}, "Did you mean 'bf16'"),
+    ],
+)
+def test_options_of_another_type_are_named(option, message):
+    with pytest.raises(TrainingError, match=message):
+        quick(net(), tiny(), **option)
+
+
+def batches(count=64, size=8, classes=10, batch=16, **more):
+    labels = torch.arange(count) % classes
+    names = tuple(map(str, range(classes)))
+    return Batches(Images(torch.zeros(count, 1, size, size), labels, names), batch, **more)
+
+
+def test_what_cannot_work_is_found_before_anything_is_written(tmp_path):
+    def refused(model, train, val, message):
+        with pytest.raises(TrainingError, match=message) as caught:
+            fit(model, train, val, epochs=1, checkpoint=tmp_path / "run.pt", progress=False)
+        assert caught.value.history.losses == [] and list(tmp_path.iterdir()) == []
+
+    refused(net(), batches(size=6), batches(), r"failed on images of shape \(1, 6, 6\)")
+    refused(net(), batches(), batches(size=16), r"failed on images of shape \(1, 16, 16\)")
+    refused(
+        net(), batches(), batches(classes=12), "val: labels run to 11, the model has 10 outputs"
+    )
+    one = nn.Sequential(nn.Conv2d(1, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 10))
+    buffers = [buffer.clone() for buffer in one.buffers()]
+    message = "last batch of an epoch has one image, and batch norm needs more .* than 16, or drop"
+    refused(one, batches(65), batches(), message)
+    assert all(map(torch.equal, buffers, one.buffers()))
+    quick(one, batches(65, drop_last=True), batches())
+    quick(net(), batches(65), batches())  # its maps are larger than one pixel
 
 
 def test_gray_images_for_a_color_model_of_the_course_are_named():
@@ -437,6 +567,21 @@ def test_short_runs_show_nothing_and_logs_get_a_line_per_epoch(monkeypatch, caps
     quick(net(), tiny(), progress=True, epochs=2)
     out, err = capsys.readouterr()
     assert out == "" and [line.split()[0] for line in err.splitlines()] == ["1", "2"]
+
+
+def test_a_long_epoch_writes_a_line_into_the_log_every_half_minute(monkeypatch, capsys):
+    class Slow(list):
+        def __iter__(self):
+            for batch in super().__iter__():
+                clock[0] += 11
+                yield batch
+
+    clock = [0.0]
+    monkeypatch.setattr(bar.time, "monotonic", lambda: clock[0])
+    quick(net(), Slow(tiny(32 * 8)), tiny(), progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(", loss")[0] for line in lines[:-1]] == ["epoch 1/1, step 1/8"] * 2
+    assert lines[-1].split()[0] == "1"
 
 
 def test_a_long_run_in_a_notebook_leaves_an_empty_display(monkeypatch):

@@ -1,0 +1,96 @@
+"""What a run stands under: its own random numbers, a lock, signals that end it in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+from cnnlab.training.distributed import world
+from cnnlab.training.history import TrainingError
+
+# What asks a run to end: Ctrl-C, a machine or a batch system that stops, a terminal that closes.
+SIGNALS = [getattr(signal, s) for s in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, s)]
+
+
+@contextmanager
+def own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed torch's generators, and put them back afterwards. Each process has numbers of its own,
+    or all would drop out the same units.
+    """
+    seed += 1_000_003 * world().rank
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU too
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event that the first of `SIGNALS` sets; the second one acts as usual.
+
+    A `KeyboardInterrupt` in the middle of an update would leave half of the weights updated.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # Python lets only the main thread handle signals
+        return
+    usual = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
+    usual = {number: handler for number, handler in usual.items() if handler != signal.SIG_IGN}
+
+    def put_back() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def handle(number: int, frame: object) -> None:
+        stop.set()
+        put_back()
+
+    for number in usual:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        put_back()
+
+
+@contextmanager
+def locked(path: Path | None) -> Iterator[None]:
+    """Nobody else writes this run meanwhile. The lock ends with the process, however that ends."""
+    if path is None or world().rank > 0:
+        yield
+        return
+    name = path.with_name(f"{path.name}.lock")
+    try:
+        file = open(name, "a")
+    except OSError:  # the first checkpoint will say what is wrong with the folder
+        yield
+        return
+    with file:
+        try:
+            if os.name == "posix":
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise TrainingError(
+                f"another training writes to {path}. Wait for its end, or give this one another "
+                "folder."
+            ) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows keeps an open file
+                name.unlink()

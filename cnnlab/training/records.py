@@ -1,0 +1,56 @@
+"""What was measured, one JSON file for each recipe in records/, and a table made of them.
+
+A record: model, data, recipe (options of `train`), epochs, runs (one for each seed: val and test
+accuracy, seconds, cpu_seconds), machine, threads, versions, date, commit. The test images were
+looked at once per run, after the recipe had been chosen on the validation images.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean
+
+FOLDER = Path(__file__).with_name("records")
+HEAD = ("model", "data", "epochs", "test", "validation", "seeds", "minutes a run", "measured on")
+BEGIN, END = "<!-- records: made by `python -m cnnlab records` -->", "<!-- end of records -->"
+
+
+def records(folder: Path = FOLDER) -> list[dict]:
+    """All records, by data set and model."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    return sorted(found, key=lambda r: (r["data"], r["model"], r["recipe"]["epochs"]))
+
+
+def table(found: list[dict]) -> str:
+    """A Markdown table: of several seeds mean and range."""
+    rows = [HEAD, ["---"] * len(HEAD)]
+    for record in found:
+        runs = record["runs"]
+        minutes = mean(run["seconds"] for run in runs) / 60
+        rows.append(
+            (
+                f"`{record['model']}`",
+                record["data"],
+                str(record["recipe"]["epochs"]),
+                _share([run["test_accuracy"] for run in runs]),
+                _share([run["val_accuracy"] for run in runs]),
+                str(len(runs)),
+                f"{minutes:.1f}",
+                f"{record['machine']}, {record['threads']} thread(s), {record['date']}",
+            )
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def into(text: str, found: list[dict]) -> str:
+    """A document with the table between its two marks. Raises ValueError if they are not there."""
+    if BEGIN not in text or END not in text.split(BEGIN)[1]:
+        raise ValueError(f"no place for the table; expected a line {BEGIN} and below it {END}")
+    before, after = text.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{table(found)}\n\n{END}{after.split(END, 1)[1]}"
+
+
+def _share(values: list[float]) -> str:
+    spread = f" ({min(values):.2%} to {max(values):.2%})" if len(values) > 1 else ""
+    return f"{mean(values):.2%}{spread}"

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from cnnlab.training.records import BEGIN, END, into, records, table
+
+RUNS = [{"val_accuracy": 0.9, "test_accuracy": share, "seconds": 90.0} for share in (0.8, 0.9)]
+RECORD = {
+    "model": "lenet5",
+    "data": "digits",
+    "recipe": {"epochs": 4},
+    "runs": RUNS,
+    "machine": "a processor",
+    "threads": 1,
+    "date": "2026-11-27",
+}
+
+
+def test_the_table_shows_mean_and_range():
+    head, _, row = table([RECORD]).splitlines()
+    assert head.startswith("| model | data | epochs | test | validation |")
+    assert row == (
+        "| `lenet5` | digits | 4 | 85.00% (80.00% to 90.00%) | 90.00% (90.00% to 90.00%) | 2 | 1.5 "
+        "| a processor, 1 thread(s), 2026-11-27 |"
+    )
+
+
+def test_the_table_takes_its_place_and_leaves_the_rest():
+    text = into(f"before\n{BEGIN}\nold\n{END}\nafter\n", [RECORD])
+    assert text.startswith(f"before\n{BEGIN}\n\n| model") and text.endswith(f"|\n\n{END}\nafter\n")
+    assert "old" not in text and into(text, [RECORD]) == text
+    with pytest.raises(ValueError, match="no place for the table; expected a line <!-- records"):
+        into("before", [RECORD])
+
+
+def test_every_record_of_the_course_says_what_was_measured_where_and_with_what():
+    for record in records():
+        assert RECORD.keys() | {"name", "build", "versions", "commit", "source"} <= record.keys()
+        date.fromisoformat(record["date"])
+        assert record["runs"] and "hostname" not in record
+        for run in record["runs"]:
+            assert 0 <= run["test_accuracy"] <= 1 and run["seconds"] > 0
+            assert len(run["val_accuracies"]) == record["recipe"]["epochs"]
+            assert run["val_accuracy"] == max(run["val_accuracies"])
