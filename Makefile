@@ -1,4 +1,4 @@
-# The course needs Python 3.10 to 3.13, make and, the first time, the network.
+# The course needs Python 3.10 to 3.14, make and, the first time, the network.
 #   make lab                          make test
 #   make lab PYTHON=python3.12        make test ONLY=tests/test_arithmetic.py
 .DEFAULT_GOAL := help
@@ -21,27 +21,25 @@ SHARED := --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 help:
 	@echo "make lab        open the course in JupyterLab (the first time: build the environment)"
+	@echo "                make lab FRESH=05   begins chapter 05 again, and keeps what was there"
 	@echo "make test       unit tests, every notebook compared with its stored outputs, browser tests"
 	@echo "                make test ONLY=tests/test_arithmetic.py   or ONLY=notebooks/01-*.ipynb"
 	@echo ""
 	@echo "For those who work on the course:"
+	@echo "make lab AT=notebooks   opens the notebooks themselves, not a learner's copies"
 	@echo "make check      format, notebooks normalized, imports, dependency lists; sizes (seconds)"
 	@echo "make refresh    run and normalize every notebook; one: make refresh NB=notebooks/01-*.ipynb"
 	@echo "make bench      time the course beside its peers: make bench BENCH=start, trace or train,"
 	@echo "                or chapters: seconds of every notebook"
 	@echo "make shots      pictures of a notebook in shots/: make shots NB=notebooks/01-*.ipynb"
 	@echo "make latency    from a key press to the changed picture, every explorer"
-	@echo "make clean      remove the environment and caches; notebooks and my-progress stay"
+	@echo "make clean      remove the environment and caches; my-course stays, and so do runs"
 
 environment:
 	@python=$$(.ci/python) && "$$python" .ci/environment.py
 
 lab: environment
-	@$(IN) -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.port=$(PORT) \
-	    --ServerApp.root_dir="$(CURDIR)/notebooks" \
-	    --LabApp.default_url=/lab/tree/00-start-here.ipynb \
-	    --LabApp.app_settings_dir="$(CURDIR)/.lab" \
-	    $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(LAB)
+	@$(IN) .ci/lab.py --port "$(PORT)" $(if $(AT),--at "$(AT)") $(if $(FRESH),--fresh "$(FRESH)") $(LAB)
 
 test: environment
 	@$(IN) -m pytest -p tests.suite $(NBVAL) $(SHARED) $(ONLY)
@@ -67,5 +65,7 @@ latency: environment
 	@$(IN) -m tests.tools.latency
 
 clean:
-	rm -rf .venv .venv.lock build cnnlab.egg-info .pytest_cache .hypothesis .ruff_cache shots
-	find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	rm -rf .venv .venv.next .venv.old .venv.lock .venv.log build cnnlab.egg-info .pytest_cache \
+	    .hypothesis .ruff_cache shots
+	find .ci cnnlab notebooks tests \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune \
+	    -exec rm -rf {} +

@@ -1,12 +1,15 @@
-"""Build .venv for the course, once: run by every `make` command, standard library only.
+"""Build .venv for the course: run before every `make` command, standard library only.
 
-A stamp, written last, says what .venv was built from. Stamp right: nothing to do. Stamp absent
-because an earlier run was interrupted: build again from nothing, out of pip's cache. A .venv that
-you made yourself is kept; the course is installed into it.
+A stamp says what .venv was built from. Stamp right: nothing to do. Else the next environment is
+made beside it, in .venv.next: from hard links to the present one where that works, so an update
+costs what changed. It takes the place of .venv only when it works; until then, and whatever goes
+wrong, the present one stays.
 """
 
 import contextlib
+import errno
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -14,64 +17,74 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-VENV = ROOT / ".venv"
-STAMP = VENV / "cnnlab-complete"
-BUILDING = VENV / "cnnlab-building"
-LOG = VENV / "install.log"
-NEEDS = "cnnlab[lab,test]"
-LEAST_GB = 2  # torch for CPU and everything else
-INPUTS = ("pyproject.toml", "constraints.txt", ".ci/environment.py")
+import supported
 
-# What a working environment answers. Present, not imported: this runs before every command.
+ROOT = Path(__file__).resolve().parents[1]
+VENV, NEXT, OLD = (ROOT / name for name in (".venv", ".venv.next", ".venv.old"))
+LOG = ROOT / ".venv.log"
+STAMP = "cnnlab-complete"
+GB = 6 if sys.platform == "linux" else 2  # on Linux torch brings CUDA
+# What an environment answers that works. Found, not imported: this runs before every command.
 PROBE = """
 import importlib.util, sys
-names = ("cnnlab torch torchvision ipywidgets sklearn matplotlib "
-         " jupyterlab nbval playwright").split()
+names = "pip torch torchvision ipywidgets sklearn matplotlib jupyterlab nbval playwright".split()
 missing = [name for name in names if importlib.util.find_spec(name) is None]
-print("%d.%d.%d" % sys.version_info[:3], *missing)
+print("%d.%d" % sys.version_info[:2], *missing)
 """
 
 
-def python():
-    """The Python inside .venv."""
-    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+class Failed(Exception):
+    """A step of building failed; the sentence says why."""
 
 
-def probe():
-    """(version, names of missing packages) of .venv, or None if its Python does not run."""
+def python(folder):
+    """The Python inside an environment."""
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def working(folder):
+    """The version ("3.12") of an environment that has all it needs, else None."""
+    command = [str(python(folder)), "-c", PROBE]
     try:
-        answer = subprocess.run(
-            [python(), "-c", PROBE], capture_output=True, text=True, timeout=120
-        )
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return answer.stdout.split(maxsplit=1) if answer.returncode == 0 else None
+    version, *missing = answer.stdout.split() or [""]
+    known = re.fullmatch(r"3\.(\d+)", version)
+    suits = known and supported.FIRST <= (3, int(known.group(1))) <= supported.LAST
+    return version if suits and not missing and answer.returncode == 0 else None
 
 
-def wanted(version):
-    """The stamp of an environment with this Python, built from these files, in this place."""
-    digest = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in INPUTS)).hexdigest()
-    return f"{ROOT}\nPython {version}\n{digest}\n"
+def asked_for_another(version):
+    """Whether PYTHON names another version than the environment has."""
+    return bool(os.environ.get("PYTHON")) and version != "%d.%d" % sys.version_info[:2]
 
 
-def complete():
+def wanted():
+    """The stamp of an environment built from these files, in this place."""
+    inputs = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
+    return f"{ROOT}\n{hashlib.sha256(b''.join(inputs)).hexdigest()}\n"
+
+
+def stamp(folder):
+    """The stamp of an environment; "" where there is none to be read."""
+    with contextlib.suppress(OSError):
+        return (folder / STAMP).read_text(encoding="utf-8")
+    return ""
+
+
+def current():
     """Whether .venv can be used as it is."""
-    if BUILDING.exists() or not STAMP.exists():
+    if stamp(VENV) != wanted():
         return False
-    found = probe()
-    if found is None or len(found) > 1:
-        return False
-    if os.environ.get("PYTHON") and not found[0].startswith("%d.%d." % sys.version_info[:2]):
-        return False  # another Python was asked for
-    return STAMP.read_text() == wanted(found[0])
+    version = working(VENV)
+    return version is not None and not asked_for_another(version)
 
 
 @contextlib.contextmanager
 def one_at_a_time():
     """Wait for another `make` that is building. The kernel lets go of the lock if we are killed."""
-    path = ROOT / ".venv.lock"
-    with open(path, "w") as lock:
+    with open(ROOT / ".venv.lock", "w") as lock:
         try:
             import fcntl
         except ImportError:  # no such thing on Windows
@@ -82,107 +95,124 @@ def one_at_a_time():
         except OSError:
             say("Another make is building the environment; waiting for it.")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        # Handed to pip as well: an orphaned pip must not meet its successor.
-        yield (lock.fileno(),)
+        yield (lock.fileno(),)  # for pip as well: an orphaned pip must not meet its successor
 
 
 def build(kept_open):
-    """Create .venv where there is none worth keeping, install into it, leave the stamp."""
-    found = probe()
-    ours = BUILDING.exists() or STAMP.exists()
-    moved = STAMP.exists() and STAMP.read_text().split("\n")[0] != str(ROOT)
-    supported = found is not None and (3, 10) <= tuple(map(int, found[0].split(".")))[:2] <= (3, 13)
-    other = (
-        found is not None
-        and bool(os.environ.get("PYTHON"))
-        and not found[0].startswith("%d.%d." % sys.version_info[:2])
-    )
-    damaged = ours and (BUILDING.exists() or moved or found is None or len(found) > 1)
-    if VENV.exists() and (damaged or not supported or other):
-        say("The environment in .venv is unfinished or unusable: building it again.")
-        shutil.rmtree(VENV)
-    check_disk()
-    if not VENV.exists():
-        say(
-            "Building the environment in .venv with Python %d.%d: once, a few minutes."
-            % sys.version_info[:2]
-        )
-        VENV.mkdir()
-        BUILDING.touch()
-        run([sys.executable, "-m", "venv", VENV], kept_open)
-    elif ours:
-        BUILDING.touch()
-    STAMP.unlink(missing_ok=True)
-    run(
-        [
-            python(),
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--retries",
-            "3",
-            "--log",
-            LOG,
-            "--constraint",
-            "constraints.txt",
-            "--editable",
-            f".[{NEEDS.partition('[')[2]}",
-        ],
-        kept_open,
-    )
-    found = probe()
-    if found is None or len(found) > 1:
-        raise SystemExit(
-            "Installed, yet the environment lacks %s. Remove .venv and run make again."
-            % (found[1].strip() if found else "a working Python")
-        )
-    BUILDING.unlink(missing_ok=True)
-    unfinished = STAMP.with_suffix(".new")
-    unfinished.write_text(wanted(found[0]))
-    unfinished.replace(STAMP)
+    """Make the next environment, and put it in the place of .venv once it works."""
+    if not os.path.lexists(VENV) and stamp(NEXT):  # killed between the two renames below
+        NEXT.rename(VENV)
+        if current():
+            return
+    version = working(VENV)
+    base = version is not None and not asked_for_another(version)
+    ours = bool(stamp(VENV)) or os.path.exists(VENV / "cnnlab-building")
+    remove(NEXT)
+    LOG.unlink(missing_ok=True)
+    try:
+        if base:
+            say("Bringing the environment in .venv up to date.")
+            shutil.copytree(VENV, NEXT, symlinks=True, copy_function=link)
+            (NEXT / STAMP).unlink(missing_ok=True)
+        else:
+            say(
+                "Building the environment in .venv with Python %d.%d: once, a few minutes."
+                % sys.version_info[:2]
+            )
+            check_disk()
+            run([sys.executable, "-m", "venv", "--prompt", "cnnlab", NEXT], kept_open)
+        install(kept_open, base)
+        readdress()
+        if working(NEXT) is None:
+            raise Failed("Installed, yet not all that the course needs is there: report this.")
+        (NEXT / STAMP).write_text(wanted(), encoding="utf-8")
+    except (Failed, OSError):
+        remove(NEXT)
+        raise
+    if os.path.lexists(VENV):  # what others made, and does not work, is theirs to delete
+        kept = (ROOT / f".venv.kept-{n}" for n in itertools.count(1))
+        aside = OLD if ours or base else next(p for p in kept if not os.path.lexists(p))
+        remove(OLD)
+        VENV.rename(aside)
+        if aside != OLD:
+            say(f"What was in .venv does not work and is not the course's: it is in {aside.name}.")
+    NEXT.rename(VENV)
+    remove(OLD)
     say("The environment is ready.")
 
 
-def check_disk():
-    """Stop early where the disk cannot hold the environment."""
-    free = shutil.disk_usage(ROOT).free / 1e9
-    if not VENV.exists() and free < LEAST_GB:
-        raise SystemExit(
-            f"Not enough room on the disk: {free:.1f} GB free in {ROOT}, expected at "
-            f"least {LEAST_GB} GB (about 8 GB where torch comes with CUDA). Free some "
-            "space and run make again."
-        )
+def install(kept_open, base):
+    """The course and its packages into the next environment: without network where that does."""
+    pip = [python(NEXT), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    pip += ["--log", LOG, "--constraint", "constraints.txt", "--editable", ".[lab,test]"]
+    if base:
+        with contextlib.suppress(Failed):
+            run([*pip, "--no-index", "--no-build-isolation"], kept_open, subprocess.DEVNULL)
+            return
+    LOG.unlink(missing_ok=True)
+    run([*pip, "--retries", "2"], kept_open)
 
 
-def run(command, kept_open):
-    """Run one step; explain a failure in the learner's words."""
+def readdress():
+    """Scripts name the environment that they were installed in: let it be .venv, in this place."""
+    new = os.fsencode(VENV)
+    for path in python(NEXT).parent.iterdir():
+        text = b"" if path.is_symlink() or path.suffix == ".exe" else path.read_bytes()
+        here = re.sub(rb"/[^\"'\n]*?/\.venv(\.next)?(?=[/\"'\n])", lambda _: new, text)
+        first, newline, rest = here.partition(b"\n")
+        if first.startswith(b"#!" + new) and (b" " in new or len(first) > 127):  # as pip does it
+            first = b"#!/bin/sh\n'''exec' \"%s\" \"$0\" \"$@\"\n' '''" % first[2:]
+        if text != first + newline + rest:
+            other = path.with_name(path.name + ".new")  # .venv has the same file, by a hard link
+            other.write_bytes(first + newline + rest)
+            shutil.copymode(path, other)
+            other.replace(path)
+
+
+def link(source, target):
+    """A hard link, or a copy where there can be none."""
     try:
-        status = subprocess.run(
-            [str(part) for part in command], cwd=ROOT, pass_fds=kept_open
-        ).returncode
-    except OSError as error:
-        status = error
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def remove(folder):
+    """Delete an environment that is not in use; of a link, the link."""
+    if folder.is_symlink():
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_disk():
+    """Say early where the disk cannot hold the environment."""
+    free = shutil.disk_usage(ROOT).free / 1e9
+    if free < 2:
+        raise Failed(f"Not enough room: {free:.1f} GB free in {ROOT}, needed about {GB} GB.")
+    if free < GB:
+        say(f"Room may get short: {free:.1f} GB free in {ROOT}, needed about {GB} GB.")
+
+
+def run(command, kept_open, output=None):
+    """Run one step; Failed, in the learner's words, where it fails."""
+    command = [str(part) for part in command]
+    status = subprocess.run(
+        command, cwd=ROOT, pass_fds=kept_open, stdout=output, stderr=output
+    ).returncode
     if status == 0:
         return
-    log = LOG.read_text(errors="replace")[-200_000:] if LOG.exists() else ""
-    if re.search(r"No space left on device|Disk quota exceeded", log):
-        reason = "The disk is full. Free some space (see also TMPDIR and pip's cache)."
-    elif re.search(
-        r"NewConnectionError|Name or service not known|Temporary failure in name|"
-        r"ConnectTimeout|Read timed out|Network is unreachable|ProxyError",
+    log = LOG.read_text(encoding="utf-8", errors="replace")[-200_000:] if LOG.exists() else ""
+    if shutil.disk_usage(ROOT).free < 5e7 or re.search(r"No space left|quota exceeded", log):
+        raise Failed("The disk is full. Free some space (see also TMPDIR and pip's cache).")
+    if re.search(
+        r"NewConnectionError|NameResolution|Name or service|Temporary failure|IncompleteRead"
+        r"|ConnectTimeout|timed out|unreachable|ProxyError|Connection (refused|broken)",
         log,
     ):
-        reason = "The network, or the package index, cannot be reached. Check the connection."
-    elif "venv" in map(str, command):
-        reason = (
-            "Python could not create a virtual environment. On Debian or Ubuntu: "
-            "apt install python3-venv"
-        )
-    else:
-        reason = f"The step failed ({status}); pip's own words are above, all of them in {LOG}."
-    raise SystemExit(f"\n{reason}\nThen run the same command again.")
+        raise Failed("The network, or the package index, cannot be reached. Check the connection.")
+    if "venv" in command:
+        raise Failed("Python could not create a virtual environment; its words are above.")
+    raise Failed(f"A step failed ({status}); pip's words are above, all of them in {LOG}.")
 
 
 def say(text):
@@ -190,11 +220,25 @@ def say(text):
 
 
 def main():
-    if complete():
+    if current():
         return
-    with one_at_a_time() as kept_open:
-        if not complete():  # the other make may have done it
-            build(kept_open)
+    if supported.problem():
+        raise SystemExit(f"{sys.executable} {supported.problem()}.\n{supported.advice()}")
+    try:
+        with one_at_a_time() as kept_open:
+            if not current():  # the other make may have done it
+                build(kept_open)
+    except (Failed, OSError) as error:
+        version = working(VENV)
+        if version is None or asked_for_another(version) or os.environ.get("CI"):
+            again = "Then run the same command again."
+            if getattr(error, "errno", 0) in (errno.EACCES, errno.EPERM, errno.EROFS):
+                again = "Copy the course to a folder of your own, and run the same command there."
+            raise SystemExit(f"\n{error}\n{again}") from None
+        say(
+            f"\n{error}\nSo .venv is not up to date. It works, and is used as it is; the next make "
+            "tries again."
+        )
 
 
 if __name__ == "__main__":
@@ -202,9 +246,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         raise SystemExit(
-            "\nInterrupted. Run the same command again: it starts this step afresh."
-        ) from None
-    except OSError as error:
-        raise SystemExit(
-            f"\nCannot build the environment: {error}. Run the same command again."
+            "\nInterrupted; what was there is unharmed. Run the same command again."
         ) from None

@@ -190,8 +190,12 @@ def test_conda_environment_names_the_same_packages_with_the_same_ranges():
 def test_the_same_pythons_everywhere():
     assert list(PYTHONS) == [f"3.{minor}" for minor in range(10, LAST + 1)] and LAST >= 13
     assert conda()[1]["python"] == SUPPORTED
-    text = (ROOT / ".ci/python").read_text()
+    text = (ROOT / ".ci/supported.py").read_text()
     assert {int(minor) for minor in re.findall(r"\(3, (\d+)\)", text)} == {10, LAST}
+    for name in (".ci/python", "Makefile"):
+        assert f"3.10 to 3.{LAST}" in (ROOT / name).read_text()
+    listed = [line for line in project()["classifiers"] if "Python :: 3." in line]
+    assert listed == [f"Programming Language :: Python :: {version}" for version in PYTHONS]
 
 
 def test_the_course_needs_the_oldest_torch_it_says():
@@ -226,10 +230,16 @@ def fake_python(tmp_path, body):
     return str(fake)
 
 
+def test_a_blank_in_the_path_of_the_python_is_no_trouble(tmp_path):
+    (tmp_path / "a b").mkdir()
+    fake = fake_python(tmp_path / "a b", "exit 0")
+    assert ask_for_python(fake).stdout.strip() == fake
+
+
 @pytest.mark.parametrize(
     "body, message",
     [
-        ("echo 'is Python 3.9; the course needs 3.10 to 3.13' >&2; exit 1", "is Python 3.9"),
+        ("echo 'is Python 3.9; the course needs 3.10 to 3.14' >&2; exit 1", "is Python 3.9"),
         ("echo 'shim: version not installed' >&2; exit 127", "shim: version not installed"),
         ("exit 1", "does not run"),
     ],
@@ -237,7 +247,12 @@ def fake_python(tmp_path, body):
 def test_a_python_that_cannot_be_used_is_explained(tmp_path, body, message):
     answer = ask_for_python(fake_python(tmp_path, body))
     assert answer.returncode == 1 and answer.stdout == ""
-    assert message in answer.stderr and f"Install Python 3.10 to 3.{LAST}" in answer.stderr
+    assert message in answer.stderr and f"needs Python 3.10 to 3.{LAST}" in answer.stderr
+
+
+def test_a_python_that_is_too_old_is_told_how_to_get_a_newer_one(tmp_path):
+    body = 'if [ "$2" = advice ]; then echo "Get one: this command"; else exit 1; fi'
+    assert "Get one: this command" in ask_for_python(fake_python(tmp_path, body)).stderr
 
 
 def test_no_python_at_all_is_explained(tmp_path):

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
 from packaging.specifiers import SpecifierSet
 
 from cnnlab.models import MODELS
+from tests.tools.pages import measure
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,10 +27,16 @@ def described(command: str) -> bool:
     """Whether the project knows this command."""
     words = command.split()
     if words[0] == "make":
-        rules = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        return len(words) == 2 and words[1] in rules
-    if words[0] == ".venv/bin/python":
-        return words[1:3] == ["-m", "cnnlab"] and understood(words[3:])
+        makefile = (ROOT / "Makefile").read_text()
+        rules = re.findall(r"^([a-z]+):", makefile, re.MULTILINE)
+        given = [word.partition("=")[0] for word in words[2:]]
+        return words[1:2] != [] and words[1] in rules and all(f"$({v})" in makefile for v in given)
+    if words[0] in (".venv/bin/python", "python"):
+        return words[1:] == [".ci/lab.py"] or (
+            words[1:3] == ["-m", "cnnlab"] and understood(words[3:])
+        )
+    if words[0] == "git":
+        return words == ["git", "pull"]
     # conda's words are those at the head of environment.yml
     head = " ".join((ROOT / "environment.yml").read_text().partition("name:")[0].split("\n"))
     return " ".join(words) in head
@@ -63,6 +69,8 @@ def test_every_command_exists(command):
     "command",
     [
         "make coffee",
+        "make lab COFFEE=1",
+        "git push",
         "make",
         ".venv/bin/python -m cnnlab dance",
         "pip install cnnlab",
@@ -79,24 +87,45 @@ def test_the_two_commands_come_first():
 
 
 def test_every_link_leads_to_a_file():
-    links = re.findall(r"\]\(([^)]+)\)", README)
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("#")]
     assert len(links) >= 7
     assert [link for link in links if not (ROOT / link).is_file()] == []
 
 
+def rows():
+    """(number, file, minutes) of the table of chapters."""
+    return re.findall(
+        r"^\| \[(\d\d) [^]]+\]\(notebooks/([^)]+)\) \| (\d+) min \| [^|]+ \|$", README, re.MULTILINE
+    )
+
+
 def test_every_chapter_is_there_with_its_time_and_its_line():
-    row = r"^\| \[(\d\d) [^]]+\]\(notebooks/([^)]+)\) \| \d+ min \|"
-    rows = re.findall(row, README, re.MULTILINE)
-    assert [name for _, name in rows] == [path.name for path in NOTEBOOKS]
-    assert re.findall(r"^- \*\*(\d\d) ", README, re.MULTILINE) == [number for number, _ in rows]
+    assert [name for _, name, _ in rows()] == [path.name for path in NOTEBOOKS]
+    assert [number for number, _, _ in rows()] == [path.name[:2] for path in NOTEBOOKS]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_times_are_those_of_the_chapters(path):
-    header = nbformat.read(path, as_version=4).cells[0].source
-    said = re.search(r"\*Time:?\*+:?([^.]*)\.", header).group(1)
-    minutes = sum(map(int, re.findall(r"\d+", said)))  # reading, and exercises where apart
-    assert f"({path.parent.name}/{path.name}) | {minutes} min |" in README
+    said = {name: int(minutes) for _, name, minutes in rows()}[path.name]
+    measured = measure(path).minutes
+    assert abs(said - measured) <= 10, f"python -m tests.tools.pages says {measured} minutes"
+
+
+def test_the_room_on_the_disk_is_the_one_that_the_builder_looks_for():
+    linux, other = re.findall(r"about (\d+) GB", README)
+    builder = (ROOT / ".ci/environment.py").read_text()
+    assert f'GB = {linux} if sys.platform == "linux" else {other}' in builder
+
+
+def test_windows_is_told_files_that_exist_and_that_it_is_untested():
+    block = re.search(r"```powershell\n(.*?)```", README, re.DOTALL).group(1)
+    files = re.findall(r"\.ci\\\w+\.py", block)
+    assert [(ROOT / name.replace("\\", "/")).is_file() for name in files] == [True, True]
+    assert "untested here" in README
+
+
+def test_nothing_is_promised_to_be_measured_later():
+    assert "not measured" not in README
 
 
 def test_a_small_picture_with_words_for_who_cannot_see_it():
