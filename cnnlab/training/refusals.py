@@ -87,10 +87,15 @@ def check_forward(
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             for what, source in (("train", train), ("val", val)):
-                shape = getattr(source, "shape", None)
-                if shape is None and type(source) is list and isinstance(source[0], (tuple, list)):
-                    shape = getattr(source[0][0], "shape", (0,))[1:]
-                if not shape:
+                if type(source) is list:
+                    images, _ = pair(source[0])
+                    shape, labels = (
+                        images.shape[1:],
+                        torch.cat([pair(b)[1].flatten() for b in source]),
+                    )
+                else:
+                    shape, labels = (getattr(source, name, None) for name in ("shape", "labels"))
+                if not shape or labels is None or not len(labels):
                     continue
                 dtype = next(model.parameters()).dtype
                 images = torch.zeros(2, *shape, dtype=dtype, device=where)
@@ -99,8 +104,7 @@ def check_forward(
                 model.eval()
                 with explained(model, images):
                     logits = model(images)
-                if isinstance(logits, Tensor) and logits.ndim == 2 and hasattr(source, "classes"):
-                    labels = getattr(source, "labels", torch.zeros(1))
+                if isinstance(logits, Tensor) and logits.ndim == 2:
                     outputs.append((what, logits.shape[1], int(labels.max())))
                 if what == "train" and getattr(source, "last_batch", 2) == 1:
                     _check_one(model, images[:1], source)
