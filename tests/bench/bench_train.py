@@ -3,11 +3,12 @@
 floor              one fixed batch, in the same memory layout and precision: no data, no logging
 cnnlab             fit with resident, augmented batches
 plain loop         DataLoader and torchvision's transforms, loss.item() every step
-plain, 2 workers   the same with two processes that load
-Lightning, Accelerate   with two such processes, and with our resident batches ("+ ours")
+plain, 2 workers   the same with two processes that load (on a GPU)
+Lightning, Accelerate   with such a loader, and with our resident batches ("+ ours")
 
 All in one run, turn by turn. Each is timed over one epoch after a first one that warms up; peers
-keep their workers between epochs and log nothing.
+keep their workers between epochs and log nothing. On a GPU by the clock; on a CPU by the time of the
+processor, which other programs do not change, with loaders in the same process, so that it counts.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -38,6 +40,7 @@ from cnnlab.models import build
 from cnnlab.trace.run import trace
 from cnnlab.training import loop as training
 
+PEERS = ("accelerate", "lightning")
 LR = 0.001  # low: labels are random and runs long
 
 
@@ -69,7 +72,11 @@ def resnet18_cifar() -> nn.Module:
     return build("resnet18", stem="3x3", num_classes=10)
 
 
-CPU = (Case("small VGG at 32x32", small_vgg, (3, 32, 32), 64, 16),)
+CPU = (
+    Case("vgg_small at 28x28", partial(build, "vgg_small"), (1, 28, 28), 64, 8),
+    Case("small VGG at 32x32", small_vgg, (3, 32, 32), 64, 16),
+)
+NOISE = 1.02  # a share of the floor above this is not speed
 GPU = (
     Case("ResNet-18 at 32x32", resnet18_cifar, (3, 32, 32), 512, 90, "bf16", True),
     Case(
@@ -122,18 +129,26 @@ def run(
     if store is not None:
         Path(store).mkdir(parents=True, exist_ok=True)  # before minutes of measuring
     for case in chosen:
-        seconds = measure(case, device, rounds)
-        floor, facts = median(seconds["floor"]), {}
         yield (
             f"train: {case.name}, batch {case.batch}, {case.precision} on {_name(device)}; "
             f"medians of {rounds} rounds, one epoch of {case.steps} steps each"
         )
+        if missing := [name for name in PEERS if find_spec(name) is None]:
+            yield f"  not installed, so not measured: {', '.join(missing)}"
+        seconds: dict[str, list[float]] = {}
+        for number in range(rounds):
+            for name, time_taken in measure(case, device).items():
+                seconds.setdefault(name, []).append(time_taken)
+            words = ", ".join(f"{name} {times[-1]:.2f}" for name, times in seconds.items())
+            yield f"  round {number + 1} of {rounds}, {_unit(device)}: {words}"
+        floor, facts = median(seconds["floor"]), {}
         yield f"  {'':<20}{'images/s':>10}{'of floor':>10}{'over floor, ms a step':>24}"
         for name, times in seconds.items():
             share = median(base / own for base, own in zip(seconds["floor"], times))
             over = median((own - base) / case.steps for base, own in zip(seconds["floor"], times))
             speed = case.steps * case.batch / median(times)
-            yield f"  {name:<20}{speed:10,.0f}{share:10.3f}{1000 * over:24.2f}"
+            noise = "  noise: above the floor" if share > NOISE else ""
+            yield f"  {name:<20}{speed:10,.0f}{share:10.3f}{1000 * over:24.2f}{noise}"
         if device.type == "cuda":
             # forward, and twice as much backward; 1 MAC = 2 FLOPs
             flops = 6 * trace(case.model(), case.shape).macs * case.batch * case.steps
@@ -148,8 +163,8 @@ def run(
             yield f"  kept in {_keep(Path(store), case, device, seconds, facts)}"
 
 
-def measure(case: Case, device: torch.device, rounds: int) -> dict[str, list[float]]:
-    """Seconds of one epoch, for each way to train and each round; the rounds turn by turn."""
+def measure(case: Case, device: torch.device) -> dict[str, float]:
+    """Seconds of one epoch for each way to train, in one round."""
     pixels = torch.randint(
         256,
         (case.steps * case.batch, *case.shape),
@@ -162,18 +177,16 @@ def measure(case: Case, device: torch.device, rounds: int) -> dict[str, list[flo
         "floor": _floor,
         "cnnlab": _fit,
         "plain loop": _plain,
-        "plain, 2 workers": partial(_plain, workers=2),
     }
+    if device.type == "cuda":
+        jobs["plain, 2 workers"] = partial(_plain, workers=2)
     with suppress(ImportError):
         _import("accelerate")
         jobs |= {"Accelerate": _accelerate, "Accelerate + ours": partial(_accelerate, ours=True)}
     with suppress(ImportError):
         _import("lightning")
         jobs |= {"Lightning": _lightning, "Lightning + ours": partial(_lightning, ours=True)}
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for name, job in list(jobs.items()) * rounds:
-        seconds[name].append(job(case, images, device))
-    return seconds
+    return {name: job(case, images, device) for name, job in jobs.items()}
 
 
 def matmul_peak(device: torch.device, size: int = 8192) -> float:
@@ -192,7 +205,8 @@ def matmul_peak(device: torch.device, size: int = 8192) -> float:
 
 def _fit(case: Case, images: Images, device: torch.device) -> float:
     val = Batches(images[:1], 1, device=device)  # fit always validates; here as little as possible
-    history = training.fit(
+    ends: list[float] = []
+    training.fit(
         case.model().to(device),
         _resident(case, images, device),
         val,
@@ -203,9 +217,10 @@ def _fit(case: Case, images: Images, device: torch.device) -> float:
         precision=case.precision,
         compile=case.compile,
         device=device,
+        each_epoch=lambda model, history: ends.append(_now(device)),
         progress=False,
     )
-    return history.last().seconds
+    return ends[1] - ends[0]
 
 
 def _floor(case: Case, images: Images, device: torch.device) -> float:
@@ -250,7 +265,7 @@ def _accelerate(case: Case, images: Images, device: torch.device, ours: bool = F
     model = _compiled(case.model().to(device), case)
     model, update = accelerator.prepare(model, _sgd(model))
     own = _resident(case, images, device)
-    loader = own if ours else accelerator.prepare(_loader(case, images))
+    loader = own if ours else accelerator.prepare(_loader(case, images, _workers(device)))
     model.train()
     for _ in range(2):
         began = _now(device)
@@ -295,7 +310,8 @@ def _lightning(case: Case, images: Images, device: torch.device, ours: bool = Fa
         devices=1,
         accelerator="gpu" if device.type == "cuda" else "cpu",
     )
-    trainer.fit(module, _resident(case, images, device) if ours else _loader(case, images))
+    own = _resident(case, images, device)
+    trainer.fit(module, own if ours else _loader(case, images, _workers(device)))
     return module.times[-1]
 
 
@@ -315,7 +331,11 @@ def _resident(case: Case, images: Images, device: torch.device) -> Batches:
     )
 
 
-def _loader(case: Case, images: Images, workers: int = 2):
+def _workers(device: torch.device) -> int:
+    return 2 if device.type == "cuda" else 0
+
+
+def _loader(case: Case, images: Images, workers: int):
     """What most tutorials show, on images as torchvision's data sets give them."""
     from cnnlab._torchvision import import_torchvision
 
@@ -373,6 +393,7 @@ def _keep(folder: Path, case: Case, device: torch.device, seconds: dict, facts: 
             "versions": versions,
             "date": date.today().isoformat(),
             "commit": commit.stdout.strip() or "unknown",
+            "measured": _unit(device),
             "seconds_of_an_epoch": seconds,
             **facts,
         },
@@ -402,7 +423,12 @@ def _autocast(case: Case, device: torch.device):
 def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter()
+        return time.perf_counter()
+    return time.process_time()
+
+
+def _unit(device: torch.device) -> str:
+    return "seconds" if device.type == "cuda" else "CPU seconds"
 
 
 def _name(device: torch.device) -> str:

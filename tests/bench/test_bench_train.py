@@ -25,16 +25,27 @@ CASE = Case("a tiny net", tiny, (1, 8, 8), batch=4, steps=3)
 
 
 def test_every_way_trains_and_gives_the_seconds_of_one_epoch():
-    seconds = bench_train.measure(CASE, torch.device("cpu"), rounds=2)
+    seconds = bench_train.measure(CASE, torch.device("cpu"))
     assert list(seconds)[:3] == ["floor", "cnnlab", "plain loop"]
-    assert all(len(times) == 2 and min(times) > 0 for times in seconds.values())
+    assert min(seconds.values()) > 0
+
+
+def measured(monkeypatch, times):
+    """These seconds instead of measured ones, one of each list a round."""
+    rounds = [dict(zip(times, row)) for row in zip(*times.values())]
+    monkeypatch.setattr(bench_train, "measure", lambda case, device: rounds.pop(0))
 
 
 def test_the_report_divides_by_the_floor(monkeypatch):
-    times = {"floor": [1.0, 3.0, 2.0], "cnnlab": [1.25, 3.0, 2.5]}
-    monkeypatch.setattr(bench_train, "measure", lambda case, device, rounds: times)
-    head, _, floor, ours = bench_train.run((CASE,), rounds=3)
+    times = {"floor": [1.0, 3.0, 2.0], "cnnlab": [1.25, 3.0, 2.5], "fast": [0.5, 1.5, 1.0]}
+    measured(monkeypatch, times)
+    monkeypatch.setattr(bench_train, "find_spec", lambda name: None)
+    head, peers, *lines, _, floor, ours, fast = bench_train.run((CASE,), rounds=3)
     assert "a tiny net, batch 4, float32 on CPU" in head and "one epoch of 3 steps" in head
+    assert peers == "  not installed, so not measured: accelerate, lightning"
+    assert len(lines) == 3
+    assert "round 2 of 3, CPU seconds: floor 3.00, cnnlab 3.00, fast 1.50" in lines[1]
+    assert fast.endswith("noise: above the floor") and "noise" not in ours
     assert floor.split() == ["floor", "6", "1.000", "0.00"]  # 12 images in 2 s
     # shares 0.8, 1, 0.8; 0.25 s, 0, 0.5 s more in 3 steps
     assert ours.split() == ["cnnlab", "5", "0.800", "83.33"]
@@ -42,7 +53,7 @@ def test_the_report_divides_by_the_floor(monkeypatch):
 
 def test_a_stored_result_says_what_was_measured_where_and_with_what(monkeypatch, tmp_path):
     times = {"floor": [1.0, 3.0], "cnnlab": [1.25, 3.0]}
-    monkeypatch.setattr(bench_train, "measure", lambda case, device, rounds: times)
+    measured(monkeypatch, times)
     other = Case("another", tiny, (1, 8, 8), batch=4, steps=3)
     report = list(bench_train.run((CASE, other), rounds=2, only="Tiny", store=tmp_path / "new"))
     (file,) = (tmp_path / "new").iterdir()
