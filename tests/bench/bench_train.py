@@ -7,8 +7,9 @@ plain, 2 workers   the same with two processes that load (on a GPU)
 Lightning, Accelerate   with such a loader, and with our resident batches ("+ ours")
 
 All in one run, turn by turn. Each is timed over one epoch after a first one that warms up; peers
-keep their workers between epochs and log nothing. On a GPU by the clock; on a CPU by the time of the
-processor, which other programs do not change, with loaders in the same process, so that it counts.
+keep their workers between epochs and log nothing. On a GPU by the clock; on a CPU by the time of
+the processor, which other programs do not change, with loaders in the same process, so that theirs
+is in it.
 """
 
 from __future__ import annotations

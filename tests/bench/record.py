@@ -20,7 +20,11 @@ from pathlib import Path
 import torch
 
 from cnnlab.__main__ import main as command
+from cnnlab.data.batches import evaluation
+from cnnlab.data.sets import load
+from cnnlab.training.loop import evaluate
 from cnnlab.training.records import FOLDER
+from cnnlab.training.runs import WEIGHTS, load_trained
 from tests.bench.recipes import RECIPES, flags
 
 
@@ -71,6 +75,26 @@ def measure(name: str, seeds: list[int], work: Path, into: Path = FOLDER) -> Pat
     return path
 
 
+def ship(name: str, run: Path, into: Path = WEIGHTS) -> Path:
+    """The best weights of a run in half precision, as a network that comes with the course; what
+    they reach on the test images, in half precision, is written down beside them."""
+    trained = load_trained(run)
+    config = read(run / "config.json")
+    weights = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in trained.model.state_dict().items()
+    }
+    trained.model.load_state_dict(weights)  # rounded now, and in float32 again
+    splits = load(config["data"], size=trained.shape[-1])
+    test = evaluate(trained.model, evaluation(splits, splits.test))
+    kept = {key: config[key] for key in ("model", "build", "data", "trained on", "versions")}
+    (into / name).mkdir(parents=True, exist_ok=True)
+    torch.save(weights, into / name / "weights.pt")
+    text = json.dumps({**kept, "record": name, "test": test._asdict()}, indent=1)
+    (into / name / "config.json").write_text(text + "\n", encoding="utf-8")
+    return into / name
+
+
 def read(path: Path) -> dict:
     """A JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
@@ -103,7 +127,10 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--work", type=Path, default=Path("runs/records"))
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--ship", action="store_true", help="weights of the first seed, for all")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     print(measure(options.name, options.seeds, options.work))
+    if options.ship:
+        print(ship(options.name, options.work / f"{options.name}-{options.seeds[0]}"))
