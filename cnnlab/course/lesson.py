@@ -52,7 +52,20 @@ class Lesson:
         self.quiz = _quiz_of(chapter).bound(self._record_quiz)
 
     def pick(self, *, quick: object, full: object) -> object:
-        """`quick` or `full`, by the scale: `epochs = lesson.pick(quick=3, full=30)`."""
+        """`quick` or `full`, by the scale: `epochs = lesson.pick(quick=3, full=30)`.
+
+        Where `full` names a data set that is not here and cannot be fetched, the chapter says so
+        and goes on at quick scale.
+        """
+        if self.scale == "full" and isinstance(full, str):
+            from cnnlab.data.published import SETS, fetch
+
+            try:
+                if full in SETS:
+                    fetch(full)
+            except ValueError as error:
+                print(f"{error} This chapter goes on at quick scale.")
+                self.scale = "quick"
         return quick if self.scale == "quick" else full
 
     def seeds(self, count: int) -> range:

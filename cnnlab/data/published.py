@@ -93,14 +93,16 @@ def find(name: str, folder: str | Path | None = None) -> Path | None:
 
 def read(name: str, folder: str | Path | None, download: bool) -> tuple[Images, Images]:
     """Training and test images of a published set, as `load` describes it."""
-    published, root = SETS[name], Path(folder).expanduser() if folder else data_folder()
-    place = find(name, folder)
-    if place is None:
-        _download(name, root, download)
-        place = find(name, folder)
-    content = _content(place, published)
+    published = SETS[name]
+    content = _content(fetch(name, folder, download), published)
     parts = (_cifar if published.archive else _idx)(content)
     return tuple(Images(*part, published.classes, name) for part in parts)
+
+
+def fetch(name: str, folder: str | Path | None = None, download: bool = True) -> Path:
+    """What `find` finds, downloaded first if it is missing and may be. Raises DataError."""
+    root = Path(folder).expanduser() if folder else data_folder()
+    return find(name, folder) or _download(name, root, download)
 
 
 def _file(place: Path, file: str) -> Path | None:
@@ -162,7 +164,7 @@ def _cifar(content: dict[str, bytes]) -> list[tuple[torch.Tensor, torch.Tensor]]
     return parts
 
 
-def _download(name: str, root: Path, allowed: bool) -> None:
+def _download(name: str, root: Path, allowed: bool) -> Path:
     """Fetch, check and unpack beside the place where the files belong, then move them there, so
     that an interrupted download leaves nothing that looks like a data set."""
     published = SETS[name]
@@ -175,13 +177,15 @@ def _download(name: str, root: Path, allowed: bool) -> None:
             root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".part-", dir=root) as part:
                 cls(part, train=True, download=True)  # with a bar, and a checksum of the archive
-                for item in Path(part).iterdir():
-                    if not (root / item.name).exists():
-                        os.replace(item, root / item.name)
+                for item in [path for path in Path(part).rglob("*") if path.is_file()]:
+                    place = root / item.relative_to(part)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    if not place.exists():
+                        os.replace(item, place)
         except (OSError, RuntimeError, ValueError, EOFError) as error:
             why = f"it cannot be downloaded: {' '.join(str(error).split())}"
-        if find(name, root):
-            return
+        if place := find(name, root):
+            return place
     files = published.archive or ", ".join(f"{file}.gz" for file in published.files)
     raise DataError(
         f"{name} is not in {root}, and {why}. To bring it by hand, put {files} (as they are, or "

@@ -99,6 +99,27 @@ def test_scale_follows_the_device_unless_set(folder, monkeypatch):
     assert start("77").pick(quick=1, full=2) == 1
 
 
+def test_a_chapter_at_full_scale_goes_on_quickly_where_its_data_is_missing(
+    folder, monkeypatch, tmp_path, capsys
+):
+    def refuse(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setenv("CNNLAB_DATA", str(tmp_path / "sets"))
+    monkeypatch.setenv("CNNLAB_SCALE", "full")
+    lesson = start("77")
+    capsys.readouterr()
+    assert lesson.pick(quick="digits", full="cifar-10") == "digits" and lesson.scale == "quick"
+    out = capsys.readouterr().out
+    assert "no route to host" in out and "put cifar-10-python.tar.gz" in out
+    assert out.endswith("This chapter goes on at quick scale.\n")
+    assert lesson.pick(quick=1, full=2) == 1
+    monkeypatch.setenv("CNNLAB_SCALE", "quick")
+    assert start("77").pick(quick="digits", full="cifar-10") == "digits"  # nothing was tried
+    assert "no route" not in capsys.readouterr().out
+
+
 def test_a_gpu_runs_at_full_scale(folder, monkeypatch):
     import torch
 

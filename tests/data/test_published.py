@@ -166,6 +166,20 @@ def test_a_finished_download_is_moved_into_place(fashion, tmp_path_factory, monk
     assert [item.name for item in place.iterdir()] == ["FashionMNIST"]
 
 
+def test_a_set_of_which_half_is_there_is_completed(fashion, tmp_path_factory, monkeypatch):
+    from cnnlab._torchvision import import_torchvision
+
+    def arrives(self):
+        shutil.copytree(fashion / "FashionMNIST", Path(self.root) / "FashionMNIST")
+
+    monkeypatch.setattr(import_torchvision().datasets.FashionMNIST, "download", arrives)
+    place = tmp_path_factory.mktemp("data")
+    arrived = fashion / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    (place / "FashionMNIST" / "raw").mkdir(parents=True)
+    shutil.copy(arrived, place / "FashionMNIST" / "raw")
+    assert len(load("fashion-mnist", folder=place).train) == 90
+
+
 # CIFAR-10
 
 
