@@ -167,7 +167,8 @@ class Card:
             table = [
                 "<tr>"
                 + "".join(
-                    f'<{tag} style="text-align:{side};padding:2px 16px 2px 0">{inline(c)}</{tag}>'
+                    f'<{tag if c else "td"} style="text-align:{side};padding:2px 16px 2px 0">'
+                    f"{inline(c)}</{tag if c else 'td'}>"  # an empty head is none
                     for c, side in zip(row, self._sides())
                 )
                 + "</tr>"

@@ -1,0 +1,47 @@
+"""axe finds nothing in the outputs of the exported pages, every second one in the dark theme."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from nbconvert.exporters import HTMLExporter
+from playwright.sync_api import sync_playwright
+from traitlets.config import Config
+
+from tests.browser.chromium import find_chromium
+from tests.browser.harness import BROWSER_ARGUMENTS
+from tests.tools.notebooks import notebooks
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=BROWSER_ARGUMENTS
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_axe_finds_nothing_in_our_outputs(browser, tmp_path, path):
+    settings = json.loads((ROOT / ".lab/jupyter_nbconvert_config.json").read_text())
+    theme = ("light", "dark")[int(path.stem[:2]) % 2]
+    exporter = HTMLExporter(config=Config(settings), theme=theme)
+    file = tmp_path / "page.html"
+    file.write_text(exporter.from_filename(str(path))[0], encoding="utf-8")
+    page = browser.new_page()
+    page.goto(file.as_uri(), wait_until="domcontentloaded")
+    results = Axe().run(page, context=".jp-OutputArea-output")
+    page.close()
+    found = [
+        f"{violation['id']}: {node['html'][:200]}"
+        for violation in results.response["violations"]
+        for node in violation["nodes"]
+    ]
+    assert results.response["passes"] and not found
