@@ -172,7 +172,7 @@ class Lesson:
         return f"Lesson {self.chapter} at {self.scale} scale on {self.device}"
 
     def _record_exercise(self, verdict) -> None:
-        if verdict.status == "not attempted":
+        if verdict.status in ("not attempted", "not judged"):
             return
 
         def write(done):

@@ -18,8 +18,12 @@ def stored_cells(chapter: str) -> dict:
 
 
 def printed(cell) -> str:
-    """What a cell printed when it was stored."""
-    return "".join(output.get("text", "") for output in cell.outputs)
+    """What a cell printed or put on the page when it was stored, with single blanks."""
+    shown = (
+        output.get("text") or output.get("data", {}).get("text/plain", "")
+        for output in cell.get("outputs", [])
+    )
+    return " ".join("\n".join(shown).split())
 
 
 def texts(svg: str) -> list[str]:

@@ -19,7 +19,7 @@ def verify(exercise: Exercise) -> list[str]:
 
     def judge(answer: object, label: str) -> Verdict | None:
         try:
-            return tried.check(answer)
+            return tried.judge(answer)
         except Exception as error:
             problems.append(f"{label}: check raised {type(error).__name__}: {error}")
             return None

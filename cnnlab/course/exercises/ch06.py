@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from cnnlab.course.exercises.ch06_answers import (
     EqualBranches,
+    MyInception,
     NaiveModule,
     _AddedBranches,
     _AveragePooling,
     _bias_of_the_second_only,
     _biases_added,
     _BothFaults,
+    _BranchesReversed,
     _FirstBranchTwice,
+    _NoBias,
     _NoPadding,
     _NoPooling,
+    _NoReduction,
+    _NoRelu,
+    _NoReluBetween,
     _observe_axis,
     _observe_budget,
     _observe_collapse,
+    _observe_module,
     _observe_naive,
     _OtherOrder,
     _PoolingIsConvolution,
+    _PoolingKeepsAll,
+    _ProjectionFirst,
     _ReLULost,
     _StackedBatch,
     _still_two,
@@ -80,6 +89,51 @@ exercises = Exercises(
         note="Through 48 channels the 5x5 costs 14 times less than without: 193,536 against "
         "2,662,400.",
         working="832 * 48 + 48 * 128 * 25",
+    ),
+    Exercise(
+        "module",
+        "The Inception module",
+        "implement",
+        8,
+        MyInception,
+        observe=_observe_module,
+        mistakes=(
+            Mistake(_NoRelu, "Parameters and shapes are right. But no convolution has its ReLU."),
+            Mistake(
+                _NoReluBetween,
+                "Parameters and shapes are right. But between the 1x1 and the 3x3, and between the "
+                "1x1 and the 5x5, the ReLU is missing: without it the two are one layer.",
+            ),
+            Mistake(
+                _PoolingKeepsAll,
+                "The pooling passes all input channels on. A 1x1 behind it, to row.pool_proj "
+                "channels, brings them down.",
+            ),
+            Mistake(
+                _ProjectionFirst,
+                "The 1x1 stands before the pooling. In the paper's figure 2(b) it stands behind.",
+            ),
+            Mistake(
+                _NoReduction,
+                "That is the naive 3x3 and 5x5, on all input channels. A 1x1 with its ReLU goes "
+                "before each: row.n3x3_reduce and row.n5x5_reduce channels.",
+            ),
+            Mistake(_NoBias, "The convolutions have no bias. The paper's have one: leave it on."),
+            Mistake(
+                _BranchesReversed,
+                "Everything is there, concatenated in another order. The course has 1x1, 3x3, "
+                "5x5, pooling.",
+            ),
+        ),
+        hints=(
+            "Four branches, each assigned to self. Write one small function that gives a "
+            "convolution and its ReLU, padded by kernel // 2.",
+            "The 3x3 branch: nn.Sequential(conv(inputs, row.n3x3_reduce, 1), "
+            "conv(row.n3x3_reduce, row.n3x3, 3)).",
+            "The pooling: nn.MaxPool2d(3, stride=1, padding=1), then conv(inputs, row.pool_proj, "
+            "1). At the end torch.cat(four outputs, dim=1).",
+        ),
+        note="Four branches, three 1x1 that reduce, one concatenation: all of Inception.",
     ),
     Exercise(
         "collapse",

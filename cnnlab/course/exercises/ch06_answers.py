@@ -9,8 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import conv_params
+from cnnlab.course.exercises.built import observe_built
 from cnnlab.course.exercises.judge import at_most
 from cnnlab.course.exercises.sandbox import called, output_of
+from cnnlab.models import count
+from cnnlab.models.googlenet import TABLE, Row
 
 # -- collapse: two linear layers with nothing between
 
@@ -85,6 +88,86 @@ def _observe_collapse(answer):
         "output for zeros": merged(torch.zeros(1, 6)).detach(),
         "output for three vectors": merged(vectors).detach(),
         "it also joins layers that are not square, 5 to 4 and 4 to 3": joins,
+    }
+
+
+# -- module: the Inception module, written by the learner
+
+
+class MyInception(nn.Module):
+    def __init__(self, inputs, row):
+        super().__init__()
+
+        def conv(before, after, kernel):
+            layer = nn.Conv2d(before, after, kernel, padding=kernel // 2)
+            return nn.Sequential(layer, nn.ReLU())
+
+        self.one = conv(inputs, row.n1x1, 1)
+        self.three = nn.Sequential(
+            conv(inputs, row.n3x3_reduce, 1), conv(row.n3x3_reduce, row.n3x3, 3)
+        )
+        self.five = nn.Sequential(
+            conv(inputs, row.n5x5_reduce, 1), conv(row.n5x5_reduce, row.n5x5, 5)
+        )
+        self.pool = nn.Sequential(
+            nn.MaxPool2d(3, stride=1, padding=1), conv(inputs, row.pool_proj, 1)
+        )
+
+    def forward(self, x):
+        return torch.cat([self.one(x), self.three(x), self.five(x), self.pool(x)], dim=1)
+
+
+class _NoReluBetween(MyInception):
+    def __init__(self, inputs, row):
+        super().__init__(inputs, row)
+        self.three[0][1], self.five[0][1] = nn.Identity(), nn.Identity()
+
+
+class _NoRelu(MyInception):
+    def __init__(self, inputs, row):
+        super().__init__(inputs, row)
+        for branch in (self.one, self.three[0], self.three[1], self.five[0], self.five[1]):
+            branch[1] = nn.Identity()
+        self.pool[1][1] = nn.Identity()
+
+
+class _PoolingKeepsAll(MyInception):
+    def __init__(self, inputs, row):
+        super().__init__(inputs, row)
+        self.pool = nn.MaxPool2d(3, stride=1, padding=1)
+
+
+class _ProjectionFirst(MyInception):
+    def __init__(self, inputs, row):
+        super().__init__(inputs, row)
+        self.pool = nn.Sequential(self.pool[1], self.pool[0])
+
+
+class _NoReduction(MyInception):
+    def __init__(self, inputs, row):
+        super().__init__(inputs, row)
+        self.three = nn.Sequential(nn.Conv2d(inputs, row.n3x3, 3, padding=1), nn.ReLU())
+        self.five = nn.Sequential(nn.Conv2d(inputs, row.n5x5, 5, padding=2), nn.ReLU())
+
+
+class _NoBias(MyInception):
+    def __init__(self, inputs, row):
+        super().__init__(inputs, row)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.bias = None
+
+
+class _BranchesReversed(MyInception):
+    def forward(self, x):
+        return torch.cat([self.pool(x), self.five(x), self.three(x), self.one(x)], dim=1)
+
+
+def _observe_module(answer):
+    row = Row(n1x1=5, n3x3_reduce=4, n3x3=7, n5x5_reduce=2, n5x5=3, pool_proj=6)
+    return {
+        **observe_built(answer, MyInception, 8, row, shape=(2, 8, 6, 6)),
+        "parameters of module 3a": count(called(answer, MyInception, 192, TABLE["3a"])),
     }
 
 

@@ -8,13 +8,13 @@ same comparison and can be tested.
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
+import os
 import textwrap
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from cnnlab._tools import did_you_mean
 from cnnlab.course.errors import CourseError
 from cnnlab.course.exercises.judge import (
     Bound,
@@ -32,46 +32,10 @@ from cnnlab.course.exercises.sandbox import (
     signature_misfit,
     stub_of,
 )
-from cnnlab.course.look import Card
+from cnnlab.course.exercises.verdict import Mistake, Verdict
+from cnnlab.course.look import Card, show_card
 
 LEVELS = ("recall", "compute", "implement", "spot the bug", "design")
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A real wrong answer, of the same form as the solution, and what to tell who gives it."""
-
-    answer: object
-    message: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a check found. `status` is "passed", "wrong" or "not attempted"."""
-
-    exercise: str
-    status: str
-    message: str
-    note: str = ""
-
-    @property
-    def passed(self) -> bool:
-        return self.status == "passed"
-
-    def card(self) -> Card:
-        tone, word = {
-            "passed": ("good", "right"),
-            "wrong": ("bad", "not yet"),
-            "not attempted": ("muted", "not attempted yet"),
-        }[self.status]
-        lines = tuple(filter(None, (self.message, self.note)))
-        return Card(tone, f"{self.exercise}: {word}", lines)
-
-    def __repr__(self) -> str:
-        return str(self.card())
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return self.card()._repr_mimebundle_()
 
 
 class Exercise:
@@ -87,8 +51,8 @@ class Exercise:
 
     `tolerance` is relative, for floats and tensors. `reveal` says whether a diagnosis tells the
     expected value (default: not for kind "value"). `working` is code or text shown with the
-    solution of kind "value". `seconds` limits one check's time in the learner's code. `note` is
-    what to remember, shown with a pass and with the solution.
+    solution of kind "value". `seconds` limits the CPU time of each of a check's calls of the
+    learner's code. `note` is what to remember, shown with a pass and with the solution.
     """
 
     def __init__(
@@ -116,7 +80,6 @@ class Exercise:
         self.note, self.working = note, working
         self.tolerance, self.seconds = tolerance, seconds
         self.record: Callable[[Verdict], None] | None = None
-        self._shown = 0
         if level not in LEVELS:
             raise CourseError(
                 f"exercise {name}: level {level!r} is not known; use one of {', '.join(LEVELS)}"
@@ -132,37 +95,65 @@ class Exercise:
         self.reveal = self.kind != "value" if reveal is None else reveal
 
     def bound(self, record: Callable[[Verdict], None] | None) -> Exercise:
-        """A copy with no hint shown yet, whose verdicts go to `record`."""
+        """A copy whose verdicts go to `record`."""
         fresh = copy.copy(self)
-        fresh.record, fresh._shown = record, 0
+        fresh.record = record
         return fresh
 
     # -- what a learner calls
 
     def check(self, answer: object = ...) -> Verdict:
-        """Compare `answer` with the solution; never raises for anything the answer does."""
-        status, message = self._judge(answer)
-        verdict = Verdict(self.name, status, message, self.note if status == "passed" else "")
+        """Show whether `answer` is right, and if not, what is wrong; never raises for anything
+        that the answer does. The verdict is recorded and returned."""
+        verdict = self.judge(answer)
         if self.record is not None:
             self.record(verdict)
+        show_card(verdict.card())
         return verdict
 
-    def hint(self) -> Card:
-        """The next hint; each call goes one step further."""
+    def hint(self, number: int = 1) -> None:
+        """Show a hint; the next one is `hint(2)`. Running a cell again gives the same one."""
+        show_card(self.hint_card(number))
+
+    def solution(self) -> None:
+        """Show the solution, unless `CNNLAB_SOLUTIONS=hide`."""
+        show_card(self.solution_card())
+
+    # -- what they show
+
+    def judge(self, answer: object = ...) -> Verdict:
+        """The verdict on `answer`, neither shown nor recorded."""
+        try:
+            status, message, numbers = self._judge(answer)
+        except Exception as error:  # whatever a strange answer does to a comparison
+            status, numbers = "not judged", ()
+            message = (
+                f"The check could not deal with {describe(answer)} ({type(error).__name__}). "
+                f"Expected: {describe(self.answer)}."
+            )
+        return Verdict(self.name, status, message, self.note * (status == "passed"), numbers)
+
+    def hint_card(self, number: int = 1) -> Card:
+        """Hint `number`, from 1, and how to get the next."""
         total = len(self.hints)
-        if self._shown >= total:
+        if not 1 <= number <= total:
             return Card(
                 "muted",
-                f"{self.name}: no more hints",
-                (f"All {total} are out; ex.{self.name}.solution() shows the solution.",),
+                f"{self.name}: no hint {number}",
+                (f"There are {total}; ex.{self.name}.solution() shows the solution.",),
             )
-        self._shown += 1
-        return Card(
-            "note", f"{self.name}: hint {self._shown} of {total}", (self.hints[self._shown - 1],)
-        )
+        more = f"The next: ex.{self.name}.hint({number + 1})" if number < total else ""
+        lines = tuple(filter(None, (self.hints[number - 1], more)))
+        return Card("note", f"{self.name}: hint {number} of {total}", lines)
 
-    def solution(self) -> Card:
+    def solution_card(self) -> Card:
         """The solution's source, with what to remember."""
+        if os.environ.get("CNNLAB_SOLUTIONS") == "hide":
+            return Card(
+                "muted",
+                f"{self.name}: the solution is hidden",
+                ("CNNLAB_SOLUTIONS is set to hide on this machine; ask your teacher.",),
+            )
         return Card(
             "note", f"{self.name}: solution", tuple(filter(None, (self.note,))), code=self._source()
         )
@@ -180,44 +171,67 @@ class Exercise:
 
     # -- how it is judged
 
-    def _judge(self, answer: object) -> tuple[str, str]:
+    def _judge(self, answer: object) -> tuple[str, str, tuple]:
         stub = stub_of(answer)
         if stub:
-            return "not attempted", stub
+            return "not attempted", stub, ()
         if answer is None:
-            return "wrong", "got None: is a `return` missing, or was nothing assigned yet?"
+            return "wrong", "got None: is a `return` missing, or was nothing assigned yet?", ()
         if self.kind == "function" and not callable(answer):
-            return "wrong", (
+            message = (
                 f"got {describe(answer)}; this exercise checks the function itself: "
                 f"ex.{self.name}.check(my_function), without calling it"
             )
+            return "wrong", message, ()
         if self.kind == "value" and callable(answer):
-            return "wrong", (
+            message = (
                 f"got {describe(answer)}; this exercise asks for "
                 f"{kind_of(self.answer)}: call it and give the result"
             )
-        got = self._observations(answer)
-        expected = self._observations(self.answer)
+            return "wrong", message, ()
+        # The solution first, without a limit: what a check imports is imported here.
+        expected = self._observations(self.answer, None)
+        broken = [o for o in expected.values() if isinstance(o, Failure) and not self._meant(o)]
+        if broken:
+            message = (
+                "The check itself is broken: it cannot examine its own solution "
+                f"({broken[0].sentence}). Your answer is neither right nor wrong. Restart the "
+                "kernel, run the first cell, and check again."
+            )
+            return "not judged", message, ()
+        changed: list[str] = []
+        got = self._observations(answer, self.seconds, changed)
+        undone = f" It changed {', '.join(dict.fromkeys(changed))}; put back." if changed else ""
         found = self._first_difference(got, expected)
         if found is None:
-            return "passed", "Well done."
-        for mistake in self.mistakes:
-            known = self._observations(mistake.answer)
-            if self._first_difference(got, known, same_errors=True) is None:
-                return "wrong", mistake.message
+            numbers = tuple((label, str(o)) for label, o in got.items() if isinstance(o, Bound))
+            return "passed", f"Well done.{undone}", numbers
         if any(outcome is ... for outcome in got.values()):
-            return "not attempted", "It still returns `...`: replace it by your own code."
-        return "wrong", found
+            return "not attempted", "It still returns `...`: replace it by your own code.", ()
+        told = {
+            mistake.message
+            for mistake in self.mistakes
+            if self._first_difference(
+                got, self._observations(mistake.answer, None), same_errors=True
+            )
+            is None
+        }
+        # An answer that looks like two mistakes was not shown to be either.
+        return "wrong", (told.pop() if len(told) == 1 else found) + undone, ()
 
-    def _observations(self, answer: object) -> dict[str, object]:
+    def _meant(self, failure: Failure) -> bool:
+        """Whether the solution raises because it shall: by itself, as a function may."""
+        return self.kind == "function" and failure.asked_for
+
+    def _observations(
+        self, answer: object, seconds: float | None, changed: list[str] | None = None
+    ) -> dict[str, object]:
         """{label: value or Failure}, in the order in which differences are reported."""
         if self.kind == "value":
             return {"": answer}
-        observed: dict[str, object] = {}
-        deadline = time.monotonic() + self.seconds
         if self.kind == "module":
-            outcome = attempt(lambda: dict(self.observe(answer)), answer, self.seconds)
-            if isinstance(outcome, Failure) and not outcome.own:
+            outcome = attempt(lambda: dict(self.observe(answer)), answer, seconds, changed)
+            if isinstance(outcome, Failure) and not outcome.own and not outcome.timed_out:
                 kind = "built or run" if inspect.isclass(answer) else "run"
                 why = (
                     f"{answer.__name__} cannot be {kind} as the exercise does: it "
@@ -229,15 +243,14 @@ class Exercise:
                 )
                 outcome = replace(outcome, sentence=why)
             return {"": outcome} if isinstance(outcome, Failure) else outcome
-        call_name = getattr(answer, "__name__", "your function").replace("<lambda>", "f")
+        observed: dict[str, object] = {}
         for case in self.cases:
-            label = f"{call_name}({', '.join(map(plain_text, case))})"
             misfit = signature_misfit(answer, self.answer, case)
+            label = _call(answer, case)
             if misfit:
                 return {label: misfit}
             arguments = copy.deepcopy(case)  # the learner's code may change them
-            left = max(deadline - time.monotonic(), 0.01)
-            observed[label] = attempt(lambda: answer(*arguments), answer, left)
+            observed[label] = attempt(lambda: answer(*arguments), answer, seconds, changed)
             if isinstance(observed[label], Failure) and observed[label].timed_out:
                 break
         return observed
@@ -276,6 +289,19 @@ class Exercise:
         return None
 
 
+def _call(answer: Callable, case: tuple) -> str:
+    """The call as one can type it in: "area(height=2, width=3)"."""
+    name = getattr(answer, "__name__", "your function").replace("<lambda>", "f")
+    given = [plain_text(value) for value in case]
+    try:
+        known = inspect.signature(answer).bind(*case).arguments
+    except (TypeError, ValueError):
+        known = {}
+    if len(known) == len(case):
+        given = [f"{key}={text}" for key, text in zip(known, given)]
+    return f"{name}({', '.join(given)})"
+
+
 class Exercises(Sequence):
     """A chapter's exercises, each reached by its name: `ex.output_size.check(...)`."""
 
@@ -287,7 +313,7 @@ class Exercises(Sequence):
         self._passed: set[str] = set()
 
     def bound(self, record: Callable[[Verdict], None], passed: Sequence[str] = ()) -> Exercises:
-        """A fresh copy (no hints shown yet) whose verdicts go to `record`."""
+        """A copy whose verdicts go to `record`."""
         copied = Exercises()
 
         def keep(verdict: Verdict) -> None:
@@ -306,9 +332,9 @@ class Exercises(Sequence):
             if exercise.name == name:
                 return exercise
         names = [exercise.name for exercise in self._exercises]
-        close = difflib.get_close_matches(name, names, n=1)
-        meant = f"did you mean {close[0]!r}? " if close else ""
-        raise AttributeError(f"no exercise {name!r}: {meant}This chapter has {', '.join(names)}")
+        raise AttributeError(
+            f"no exercise {name!r}.{did_you_mean(name, names)} This chapter has {', '.join(names)}"
+        )
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *(exercise.name for exercise in self._exercises)]

@@ -69,7 +69,9 @@ def difference_of(got: object, expected: object, tolerance: float, reveal: bool)
 def _number_difference(got, expected, tolerance, reveal) -> str | None:
     whole = isinstance(expected, numbers.Integral)
     if isinstance(got, bool) or not isinstance(got, numbers.Real):
-        return f"returned {describe(got)}, expected {kind_of(expected)}{_how_to_write(got)}"
+        return (
+            f"returned {describe(got)}, expected {kind_of(expected)}{_how_to_write(got, expected)}"
+        )
     if got != got and expected == expected:
         return "returned NaN, which is not a number: is something divided 0 by 0?"
     if whole:
@@ -84,17 +86,18 @@ def _number_difference(got, expected, tolerance, reveal) -> str | None:
     return None if got != got and expected != expected else _unequal(got, expected, reveal)
 
 
-def _how_to_write(got) -> str:
-    """What to do about a number in quotes, or cut in two by a comma."""
+def _how_to_write(got, expected) -> str:
+    """What to do about a number in quotes, or about the right one cut in two by a comma."""
     if isinstance(got, str):
         try:
             float(got)
         except ValueError:
             return ": one number, without words"
         return ": without quotes"
-    if isinstance(got, tuple) and all(type(part) is int for part in got):
+    if isinstance(got, tuple) and all(type(part) is int and part >= 0 for part in got):
         joined = "_".join([str(part) if i == 0 else f"{part:03}" for i, part in enumerate(got)])
-        return f": a comma makes a tuple, write {joined}"
+        if joined and int(joined.replace("_", "")) == expected:
+            return f": a comma makes a tuple, write {joined}"
     return ""
 
 
@@ -168,7 +171,8 @@ def is_tensor(value: object) -> bool:
 def plain_text(value: object) -> str:
     """A value as a learner writes it, short: 36,864; 0.3333; [1, 2]; a 2x3 tensor."""
     if is_tensor(value):
-        return describe(value)
+        few = value.numel() <= 24 and not value.is_complex()
+        return f"torch.tensor({_nested(value.tolist())})" if few else describe(value)
     if isinstance(value, bool) or value is None:
         return str(value)
     if isinstance(value, numbers.Integral):
@@ -180,10 +184,22 @@ def plain_text(value: object) -> str:
         if isinstance(value, list):
             return f"[{inner}]"
         return f"({inner},)" if len(value) == 1 else f"({inner})"
-    text = getattr(value, "__name__", None) or repr(value)
+    text = getattr(value, "__name__", None)
+    if not isinstance(text, str):
+        try:
+            text = repr(value)
+        except Exception:  # a class of the learner's own
+            text = f"a {type(value).__name__}"
     if " at 0x" in text:
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _nested(value: object) -> str:
+    """Nested lists of numbers as one can type them in."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_nested, value))}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def describe(value: object) -> str:

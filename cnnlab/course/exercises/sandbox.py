@@ -1,15 +1,13 @@
-"""Running what a learner wrote: observed with a time limit, whatever happens kept and named."""
+"""Running what a learner wrote: observed, whatever happens kept and named, nothing left changed."""
 
 from __future__ import annotations
 
-import ctypes
 import dis
 import inspect
 import linecache
-import signal
+import os
+import random
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -51,6 +49,7 @@ class Failure:
     text: str = ""
     timed_out: bool = False
     own: bool = True  # the sentence is about the learner's code
+    asked_for: bool = False  # raised by the answer's own code itself, not by what it calls
 
 
 def same_failure(one: object, other: object, same_errors: bool) -> bool:
@@ -60,119 +59,132 @@ def same_failure(one: object, other: object, same_errors: bool) -> bool:
     return one.error == other.error and (one.text == other.text or not same_errors)
 
 
-class _OutOfTime(BaseException):
-    """Not an Exception, so that an `except Exception` in the learner's loop does not eat it."""
+def attempt(
+    run: Callable[[], object],
+    answer: object,
+    seconds: float | None,
+    changed: list[str] | None = None,
+) -> object:
+    """What `run` gives, or the `Failure` that it ends in: an error, or no end.
 
-
-def attempt(run: Callable[[], object], answer: object, seconds: float) -> object:
-    """What `run` gives, or the `Failure` that it ends in: an error, or no end within `seconds`."""
+    seconds  of CPU time it may take; None: as long as it likes. `changed` gets the names of
+             everything global that it changed; all of it is put back.
+    """
     try:
-        with time_limit(seconds), _seeded():
+        with restored([] if changed is None else changed), _limit(seconds):
             return run()
-    except _OutOfTime:
-        return Failure(
-            f"still running after {seconds:.1g} s, stopped: does a loop ever end?", timed_out=True
-        )
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: `exit()` in an answer
-        place = _place(error, answer)
-        text = " ".join(str(error).split())
+        if _out_of_time(error):
+            return Failure(str(error), timed_out=True)
+        place, innermost = _place(error, answer)
+        text = " ".join(_words(error).split())
         text = text if len(text) <= 300 else text[:297] + "..."
         name = type(error).__name__
         if isinstance(error, ValueError) and not place and text:
             return Failure(text, name, text)
         return Failure(
-            f"raises {name}{': ' + text if text else ''}{place}", name, text, own=bool(place)
+            f"raises {name}{': ' + text if text else ''}{place}",
+            name,
+            text,
+            own=bool(place),
+            asked_for=innermost,
         )
 
 
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `_OutOfTime` in the block when it runs longer than `seconds`; nothing fires later.
-
-    In the main thread of a Unix system an alarm also ends a blocking call; elsewhere a watchdog
-    raises in the thread, which a block that stays inside one C call notices only when it returns.
-    """
-    main = threading.current_thread() is threading.main_thread()
-    with (_alarm if main and hasattr(signal, "setitimer") else _watchdog)(seconds):
-        yield
-
-
-@contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    running = True
-
-    def stop(signum, frame):
-        if running:
-            raise _OutOfTime
-
-    before = signal.signal(signal.SIGALRM, stop)
-    # Fires again each second: a bare `except:` in the learner's loop may eat the first.
-    timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    started = time.monotonic()
+def _words(error: BaseException) -> str:
     try:
+        return str(error)
+    except Exception:  # an error class of the learner's own
+        return ""
+
+
+def _limit(seconds: float | None):
+    """The time limit, where there are signals or threads to keep one: not in a browser's Python."""
+    if seconds is None or sys.platform == "emscripten":
+        return nullcontext()
+    from cnnlab.course.exercises.limits import time_limit
+
+    return time_limit(seconds)
+
+
+def _out_of_time(error: BaseException) -> bool:
+    limits = sys.modules.get("cnnlab.course.exercises.limits")
+    return limits is not None and isinstance(error, limits.OutOfTime)
+
+
+@contextmanager
+def restored(changed: list[str]) -> Iterator[None]:
+    """Fixed seeds inside the block; after it, everything global is as before, and `changed` names
+    what was not: the block's code changed it."""
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    state = random.getstate()
+    random.seed(0)
+    drawn = numpy.random.get_state() if numpy else None
+    if numpy:
+        numpy.random.seed(0)
+    place, variables = os.getcwd(), dict(os.environ)
+    settings = _settings(torch)
+    with torch.random.fork_rng(devices=[]) if torch else nullcontext():
+        if torch:
+            torch.random.default_generator.manual_seed(0)
         try:
             yield
         finally:
-            running = False
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        if timer[0]:  # somebody else's alarm goes on
-            left = max(timer[0] - (time.monotonic() - started), 0.001)
-            signal.setitimer(signal.ITIMER_REAL, left, timer[1])
+            random.setstate(state)
+            if drawn is not None:
+                numpy.random.set_state(drawn)
+            for name, (get, put, value) in settings.items():
+                if get() != value:
+                    changed.append(name)
+                    put(value)
+            if os.environ != variables:
+                changed.append("the environment's variables")
+                os.environ.clear()
+                os.environ.update(variables)
+            if not _is_here(place):
+                changed.append("the current folder")
+                os.chdir(place)
 
 
-@contextmanager
-def _watchdog(seconds: float) -> Iterator[None]:
-    thread = ctypes.c_ulong(threading.get_ident())
-    finished, lock = threading.Event(), threading.Lock()
-
-    def watch():
-        wait = seconds
-        while not finished.wait(wait):
-            with lock:
-                if not finished.is_set():
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_OutOfTime))
-            wait = 1.0
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+def _is_here(place: str) -> bool:
     try:
-        yield
-    finally:
-        with lock:
-            finished.set()
-        # Whatever was sent and has not arrived yet is taken back.
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)
+        return os.getcwd() == place
+    except OSError:  # it was removed
+        return False
 
 
-def _seeded():
-    """A fixed seed inside the block, torch's state as before after it, if torch is in use."""
-    torch = sys.modules.get("torch")
-    return _torch_seeded(torch) if torch is not None else nullcontext()
+def _settings(torch) -> dict[str, tuple]:
+    """{name: (how to read it, how to set it, its value)} of torch's switches for all code."""
+    if torch is None:
+        return {}
+    switches = {
+        "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+        "torch's gradient switch": (torch.is_grad_enabled, torch.set_grad_enabled),
+        "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
+        "torch's deterministic mode": (
+            torch.are_deterministic_algorithms_enabled,
+            torch.use_deterministic_algorithms,
+        ),
+    }
+    return {name: (get, put, get()) for name, (get, put) in switches.items()}
 
 
-@contextmanager
-def _torch_seeded(torch) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(0)
-        yield
-
-
-def _place(error: BaseException, answer: object) -> str:
-    """ " (line 3: `return a + b`)" for the last frame in the file that defines the answer."""
+def _place(error: BaseException, answer: object) -> tuple[str, bool]:
+    """(" (line 3: `return a + b`)" for the last frame in the file that defines the answer,
+    whether that is where it was raised)."""
     filename = _source_file(answer)
-    found, frame = None, error.__traceback__
+    found, last, frame = None, None, error.__traceback__
     while frame is not None:
+        last = frame
         if filename is not None and frame.tb_frame.f_code.co_filename == filename:
             found = frame
         frame = frame.tb_next
     if found is None:
-        return ""
+        return "", False
     line = linecache.getline(filename, found.tb_lineno).strip()
-    return f" (line {found.tb_lineno}{': `' + line + '`' if line else ''})"
+    return f" (line {found.tb_lineno}{': `' + line + '`' if line else ''})", found is last
 
 
 def _source_file(answer: object) -> str | None:

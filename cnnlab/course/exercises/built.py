@@ -1,0 +1,77 @@
+"""Modules that a learner writes, held against the course's own: parameters, shapes, the function.
+
+Names and the order of layers are free. Both modules get the same numbers into parameters of the
+same shape, so that equal architectures compute equal outputs, whatever they call their parts; and
+every parameter must change the output, which finds a layer used twice in place of another.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from cnnlab.course.exercises.sandbox import called, output_of
+
+
+def observe_built(
+    answer: Callable[..., nn.Module],
+    reference: Callable[..., nn.Module],
+    *arguments: object,
+    shape: Sequence[int],
+) -> dict[str, object]:
+    """What a check looks at, of the module that `answer(*arguments)` builds.
+
+    reference  whose parameters, their order and their names are free, but whose function counts.
+    shape      (B, C, H, W) or another shape of an input that both take.
+
+    Raises ValueError, with a sentence, where the answer is no class or its output no tensor.
+    """
+    if isinstance(answer, nn.Module) or not callable(answer):
+        raise ValueError("give the class itself, without calling it")
+    module = called(answer, reference, *arguments)
+    if not isinstance(module, nn.Module):
+        raise ValueError("the class is no nn.Module: write class Name(nn.Module)")
+    if not any(True for _ in module.parameters()):
+        raise ValueError(
+            "the module has no parameters: assign its layers to self in __init__ (a plain list "
+            "hides them: use nn.Sequential or nn.ModuleList)"
+        )
+    _fill(module)
+    images = _numbers(tuple(shape), 1.0)
+    before = images.clone()
+    output = output_of(module.train(), images)
+    unused = _unused(module, images)
+    return {
+        "parameters": sum(p.numel() for p in module.parameters()),
+        f"shape of the output for {tuple(shape)}": tuple(output.shape),
+        "the input is left as it was": bool(torch.equal(images, before)),
+        "parameters that change nothing": unused,
+        "output, with the same weights as the course's": output.detach(),
+        "output in evaluation": output_of(copy.deepcopy(module).eval(), images).detach(),
+    }
+
+
+def _fill(module: nn.Module) -> None:
+    """Numbers that depend on a parameter's shape alone, of a size that keeps signals alive."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            fan_in = parameter[0].numel() if parameter.dim() > 1 else 4
+            parameter.copy_(_numbers(tuple(parameter.shape), (2 / fan_in) ** 0.5))
+
+
+def _numbers(shape: tuple[int, ...], size: float) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(sum(7**i * n for i, n in enumerate(shape)))
+    return torch.randn(shape, generator=generator) * size
+
+
+def _unused(module: nn.Module, images: torch.Tensor) -> int:
+    """How many parameters the output does not depend on, on these images."""
+    module.zero_grad()
+    with torch.enable_grad():
+        output = output_of(module, images)
+        if output.requires_grad:
+            (output * _numbers(tuple(output.shape), 1.0)).sum().backward()
+    return sum(p.numel() for p in module.parameters() if p.grad is None or not bool(p.grad.any()))
