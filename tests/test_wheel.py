@@ -10,14 +10,14 @@ ROOT = Path(__file__).parents[1]
 LOOK = """
 from pathlib import Path
 import cnnlab
-from cnnlab.course.explorers.explorer import Picture
+from cnnlab.course.explorers.widget import ExplorerView
 home = Path(cnnlab.__file__).parent
 print(home)
 for path in sorted(home.rglob("*")):
     if path.suffix in (".js", ".css", ".json"):
         print(path.relative_to(home).as_posix())
-picture = Picture()
-assert "export default" in picture._esm and ".cnnlab-picture" in picture._css
+page = ExplorerView._esm, ExplorerView._css
+assert "export default" in str(page[0]) and ".cnnlab-picture" in str(page[1])
 """
 
 

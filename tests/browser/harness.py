@@ -335,34 +335,13 @@ class NotebookPage:
     def explorer(self, name: str) -> ExplorerHandle:
         """The live explorer with the CSS class `cnnlab-<name>` (the prefix may be given)."""
         name = name.removeprefix("cnnlab-")
-        return ExplorerHandle(self, self.page.locator(f".cnnlab-explorer.cnnlab-{name}").first)
+        root = self.page.locator(f".cnnlab-explorer.cnnlab-{name}").first
+        return ExplorerHandle(self.page, root)
 
     def cell(self, cell_id: str):
         """Playwright locator of one cell, by its id."""
         index = [cell["id"] for cell in self.cells()].index(cell_id)
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
-
-    def answered(self):
-        """Wait until the kernel has dealt with everything sent to it.
-
-        It answers in two threads: the first word of a control reaches the main shell, later ones
-        the subshell that JupyterLab opens for widgets. Each thread keeps the order of what it is
-        sent, but neither waits for the other.
-        """
-        self._javascript("""async () => {
-            const kernel = panel.sessionContext.session.kernel;
-            const comms = [...kernel._comms.values()];
-            if (kernel.supportsSubshells)
-                await Promise.all(comms.map(comm => comm.subshellStarted));
-            const ask = subshell => kernel.sendShellMessage({
-                channel: 'shell', content: {}, metadata: {}, parent_header: {}, buffers: [],
-                header: {msg_id: crypto.randomUUID(), msg_type: 'kernel_info_request',
-                         session: kernel.clientId, username: '', version: '5.2',
-                         date: new Date().toISOString(), subshell_id: subshell},
-            }, true).done;
-            const subshells = new Set(comms.map(comm => comm.subshellId).filter(Boolean));
-            await Promise.all([kernel.requestKernelInfo(), ...[...subshells].map(ask)]);
-        }""")
 
     def screenshot(self, path):
         """Save what the window shows."""
@@ -412,14 +391,16 @@ class NotebookPage:
 
 
 class ExplorerHandle:
-    """A live explorer: its controls by label, its picture as text."""
+    """A live explorer in any front end: its controls by label, its picture as text.
 
-    def __init__(self, page: NotebookPage, root):
+    page: Playwright's page; root: locator of the explorer.
+    """
+
+    def __init__(self, page, root):
         self._page = page
         self.root = root
         root.wait_for()
         root.scroll_into_view_if_needed()
-        page.answered()
 
     def svg(self) -> str:
         """The picture as it stands in the page."""
@@ -427,12 +408,17 @@ class ExplorerHandle:
 
     def slider(self, label: str):
         """Locator of the slider with this label."""
-        row = self.root.locator(".jupyter-widgets", has=self._page.page.get_by_role("slider"))
-        return row.filter(has_text=label).last.get_by_role("slider")
+        return self.root.get_by_role("slider", name=label, exact=True)
+
+    def typed(self, label: str):
+        """Locator of the field beside a slider."""
+        return self.root.get_by_role("spinbutton", name=f"{label}, typed", exact=True)
 
     def control(self, label: str):
-        """Locator of the dropdown, checkbox, number or text field with this label."""
-        return self.root.get_by_label(label)
+        """Locator of the dropdown or checkbox with this label."""
+        return self.root.locator("select, input[type=checkbox]").and_(
+            self.root.get_by_label(label)
+        )
 
     def button(self, label: str):
         """Locator of the button with this label."""
@@ -440,13 +426,9 @@ class ExplorerHandle:
 
     def press(self, key: str, slider_label: str, times: int = 1):
         """Press a key on a slider, `times` times."""
-        handle = self.slider(slider_label)
-        if self.root.locator(".cnnlab-picture").count():
-            # Until the explorer has marked its controls, JupyterLab takes their keys.
-            handle.and_(self._page.page.locator("[data-lm-suppress-shortcuts]")).wait_for()
-        handle.focus()
+        self.slider(slider_label).focus()
         for _ in range(times):
-            self._page.page.keyboard.press(key)
+            self._page.keyboard.press(key)
 
     def pick(self, value: str):
         """Locator of the part of the picture with this `data-pick`."""
@@ -466,22 +448,13 @@ class ExplorerHandle:
                 new = old
             if new != old:
                 return new
-            self._page.page.wait_for_timeout(20)
+            self._page.wait_for_timeout(20)
         raise HarnessError(f"the picture did not change within {timeout} s")
 
-    def settle(self, quiet: float = 0.5, timeout: float = PAGE_SECONDS) -> str:
-        """The picture, once the kernel has answered and it has not changed for `quiet` seconds."""
-        end = time.monotonic() + timeout
-        for _ in range(2):  # what was pressed meanwhile is sent when the first is answered
-            self._page.answered()
-        shown, since = self.svg(), time.monotonic()
-        while time.monotonic() - since < quiet:
-            if time.monotonic() > end:
-                raise HarnessError(f"the picture was still changing after {timeout} s")
-            self._page.page.wait_for_timeout(50)
-            if self.svg() != shown:
-                shown, since = self.svg(), time.monotonic()
-        return shown
+    def settle(self, timeout: float = PAGE_SECONDS) -> str:
+        """The picture, once the kernel has answered all that was asked so far."""
+        self.root.locator(".cnnlab-picture[aria-busy=false]").wait_for(timeout=timeout * 1000)
+        return self.svg()
 
     def text(self) -> str:
         """All text of the explorer, controls included."""

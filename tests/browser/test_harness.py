@@ -9,34 +9,30 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tests.browser.harness import HarnessError
 
 WIDGETS = """
-import ipywidgets as w
-stride = w.IntSlider(description="stride", min=1, max=9)
-other = w.IntSlider(description="padding", min=0, max=9)
-dilated = w.Checkbox(description="dilated")
-mode = w.Dropdown(description="mode", options=["valid", "same"])
-picture = w.HTML()
-def draw(_=None):
-    if stride.value == 9:
-        raise ValueError("nine")
-    picture.value = ('<svg viewBox="0 0 300 20"><text y="15" data-pick="3,4">'
-                     f'stride {stride.value} padding {other.value} '
-                     f'{mode.value} {dilated.value}</text></svg>')
-for control in (stride, other, dilated, mode):
-    control.observe(draw, "value")
-draw()
-box = w.VBox([stride, other, dilated, mode, picture])
-box.add_class("cnnlab-explorer")
-box.add_class("cnnlab-tiny")
-box
-"""
-SLOW = """
 import time
-def slower(_):
-    time.sleep(1)
-    draw()
-other.unobserve_all()
-other.observe(slower, "value")
+from cnnlab.course.explorers.explorer import Choice, Explorer, Slider, Toggle
+from cnnlab.course.pictures.svg import Svg
+seconds = 0
+def draw(stride, padding, dilated, mode, row):
+    time.sleep(seconds)
+    if stride == 9:
+        raise ValueError("nine does not fit")
+    svg = Svg(300, 60, f"stride {stride} padding {padding} {mode} {dilated} row {row}")
+    svg.text(10, 20, svg.label)
+    svg.rect(10, 30, 20, 20, pick="3,4", label="a cell")
+    if not row:
+        svg.rect(40, 30, 20, 20, pick="gone", label="once only")
+    return str(svg)
+explorer = Explorer("A tiny one", [
+    Slider("stride", "stride", 1, 9, 1),
+    Slider("padding", "padding", 0, 90, 0),
+    Toggle("dilated", "dilated"),
+    Choice("mode", "mode", ["valid", ("the same", "same")], "valid"),
+], draw, ["Where?"], "tiny", hidden={"row": 0},
+    pick=lambda state, key: {"row": state["row"] + 1})
+explorer
 """
+SLOW = "seconds = 1"
 
 
 @pytest.fixture
@@ -46,6 +42,8 @@ def page(lab, tmp_path):
         "lines": "for i in range(50): print(i)",
         "count": "from pathlib import Path\nPath('here.txt').write_text('x')",
         "slow": SLOW,
+        "very slow": "seconds = 6",
+        "set": "explorer.set(padding=4)",
         "wrong": "1 / 0",
         "after": "print('after')",
     }
@@ -71,21 +69,110 @@ def test_a_key_press_reaches_the_kernel_and_comes_back_as_a_picture(page):
     assert "stride 2 padding 2" in explorer.settle()
     explorer.control("dilated").check()
     assert "True" in explorer.settle()
-    explorer.control("mode").select_option("same")
+    explorer.control("mode").select_option("the same")
     assert "same True" in explorer.settle()
     explorer.click_pick("3,4")
+    assert "row 1" in explorer.settle()
     with pytest.raises(HarnessError, match="did not change"):
         explorer.wait_change(explorer.svg(), timeout=0.5)
     page.check()
 
 
-def test_settle_waits_for_a_kernel_that_needs_longer_than_a_quiet_moment(page):
+def test_settle_waits_for_a_slow_kernel_and_nothing_is_lost(page):
     page.run_cells(["widgets", "slow"])
     explorer = page.explorer("cnnlab-tiny")
-    explorer.press("End", "padding")  # a control's first word goes to the main shell
-    assert "padding 9" in explorer.settle(quiet=0.1)
-    explorer.press("Home", "padding")  # the next one to the subshell
-    assert "padding 0" in explorer.settle(quiet=0.1)
+    explorer.press("ArrowRight", "padding", times=3)
+    explorer.pick("3,4").press("Enter")
+    explorer.pick("3,4").press("Enter")
+    explorer.press("ArrowRight", "stride", times=2)
+    assert "stride 3 padding 3 valid False row 2" in explorer.settle()
+
+
+def test_a_number_can_be_typed_and_is_kept_within_its_limits(page):
+    page.run_cells(["widgets"])
+    explorer = page.explorer("cnnlab-tiny")
+    field = explorer.typed("padding")
+    field.fill("57")
+    assert "padding 57" in explorer.settle()
+    assert explorer.slider("padding").input_value() == "57"
+    field.fill("300")
+    assert "padding 57" in explorer.settle()  # not while it is being typed
+    field.press("Enter")
+    assert "padding 90" in explorer.settle() and field.input_value() == "90"
+    field.press("ArrowDown")
+    assert "padding 89" in explorer.settle()
+    page.run_cells(["set"])
+    assert field.input_value() == "4" and "padding 4" in explorer.settle()
+    page.check()
+
+
+def test_no_key_leaks_to_jupyterlab_and_its_own_shortcuts_go_on(page):
+    page.run_cells(["widgets"])
+    explorer = page.explorer("cnnlab-tiny")
+    cells = len(page.cells())
+    typed = explorer.typed("padding")
+    places = (explorer.slider("stride"), explorer.control("mode"), explorer.control("dilated"))
+    for place in (*places, typed, explorer.button("Reset"), explorer.pick("3,4")):
+        place.focus()
+        for key in ("a", "b", "m", "x", "ArrowDown", "ArrowUp", "d", "d", "Control+z"):
+            page.page.keyboard.press(key)
+        assert place.evaluate("node => node.getRootNode().activeElement === node")
+    assert len(page.cells()) == cells
+    assert {cell["cell_type"] for cell in page.cells()} == {"code"}
+    explorer.slider("stride").focus()
+    page.page.keyboard.press("Control+Enter")  # runs the cell again: a new explorer
+    explorer.root.get_by_text("stride 1 padding 0 valid False row 0").wait_for()
+    page.check()
+
+
+def test_focus_keeps_its_place_when_a_button_goes(page):
+    page.run_cells(["widgets"])
+    explorer = page.explorer("cnnlab-tiny")
+    focused = "() => document.activeElement.dataset.pick ?? document.activeElement.className"
+    explorer.pick("3,4").focus()
+    page.page.keyboard.press("Enter")
+    explorer.settle()
+    assert page.page.evaluate(focused) == "3,4"
+    explorer.button("Reset").click()
+    explorer.settle()
+    explorer.pick("gone").focus()
+    page.page.keyboard.press("Enter")
+    assert "gone" not in explorer.settle()
+    assert page.page.evaluate(focused) == "cnnlab-picture"
+    page.page.keyboard.press("Shift+Tab")  # back from there, not from the top of the page
+    assert page.page.evaluate("() => document.activeElement.type") == "select-one"
+
+
+def test_the_height_stays_and_the_new_picture_is_read_politely(page):
+    page.run_cells(["widgets"])
+    explorer = page.explorer("cnnlab-tiny")
+    height = explorer.root.bounding_box()["height"]
+    explorer.press("End", "stride")
+    explorer.settle()
+    status = explorer.root.locator(".cnnlab-error")
+    assert status.inner_text() == "Change a control, or press Reset."
+    assert explorer.root.bounding_box()["height"] == height
+    spoken = explorer.root.locator(".cnnlab-spoken")
+    assert spoken.get_attribute("aria-live") == "polite"
+    spoken.get_by_text("nine does not fit").wait_for()
+
+
+def test_a_dead_kernel_is_said_in_words(page):
+    page.run_cells(["widgets"])
+    explorer = page.explorer("cnnlab-tiny")
+    page.page.evaluate("() => panel.sessionContext.session.kernel.shutdown()")
+    explorer.press("ArrowRight", "stride")
+    explorer.root.get_by_text("No answer: the kernel is busy, or it has stopped.").wait_for()
+
+
+def test_a_busy_kernel_is_said_in_words_until_it_answers(page):
+    page.run_cells(["widgets", "very slow"])
+    explorer = page.explorer("cnnlab-tiny")
+    explorer.press("ArrowRight", "stride")
+    words = explorer.root.get_by_text("No answer: the kernel is busy, or it has stopped.")
+    words.wait_for()
+    assert "stride 2" in explorer.settle()
+    assert words.count() == 0
 
 
 def test_run_all_stops_at_an_error_and_reports_it(page):

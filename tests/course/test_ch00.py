@@ -223,14 +223,14 @@ def test_draw_is_pure_and_every_picture_has_one_size(at_work):
     for state in ({"layer": "c3"}, {"network": "second"}, {"digit": 9, "right": 0}, {"down": 8}):
         at_work.set(**state)
         boxes.add(re.search(r'viewBox="[^"]*"', at_work.svg).group())
-        assert at_work.picture.error == ""
+        assert at_work.error == ""
     assert len(boxes) == 1
     at_work.reset()
     assert at_work.svg == first
 
 
 def test_a_click_on_a_place_moves_the_digit_there(at_work):
-    at_work.picture.picked = {"key": "place,6,1", "n": 1}
+    at_work.answer({"n": 1, "steps": [["pick", "place,6,1"]]})
     assert (at_work.state["down"], at_work.state["right"]) == (6, 1)
     at_work.reset()
 

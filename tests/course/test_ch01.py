@@ -381,16 +381,16 @@ def test_an_impossible_layer_gives_a_sentence_and_the_explorer_goes_on():
     explorer = convolution()
     before = explorer.svg
     explorer.set(kernel=7, dilation=2)
-    assert "kernel 7 with dilation 2 (it spans 13) does not fit size 8" in explorer.picture.error
+    assert "kernel 7 with dilation 2 (it spans 13) does not fit size 8" in explorer.error
     explorer.set(padding=3)
-    assert explorer.picture.error == "" and "output 2 \u00d7 2" in explorer.svg
+    assert explorer.error == "" and "output 2 \u00d7 2" in explorer.svg
     explorer.reset()
     assert explorer.svg == before
 
 
 def test_picking_an_output_pixel_moves_the_window():
     explorer = convolution()
-    explorer.picture.picked = {"key": "output,5,0", "n": 1}
+    explorer.answer({"n": 1, "steps": [["pick", "output,5,0"]]})
     assert (explorer.state["row"], explorer.state["col"]) == (5, 0)
     assert "at row 5," in texts(explorer.svg) and 'data-at="5,0"' in explorer.svg
 

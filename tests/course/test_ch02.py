@@ -286,9 +286,9 @@ def test_the_explorer_goes_on_after_an_impossible_stack():
     explorer = receptive_field()
     shown = explorer.svg
     explorer.set(kernel=7, dilation=9, padded=False)
-    assert "does not fit size" in explorer.picture.error
+    assert "does not fit size" in explorer.error
     explorer.reset()
-    assert explorer.picture.error == "" and explorer.svg == shown
+    assert explorer.error == "" and explorer.svg == shown
 
 
 def test_choosing_a_layer_hands_it_to_the_sliders():

@@ -168,9 +168,9 @@ def test_what_there_is_to_find():
 def test_an_impossible_state_is_a_sentence_and_the_explorer_goes_on(change, words):
     explorer = small_kernels()
     explorer.set(**change)
-    assert words in explorer.picture.error if words else explorer.picture.error == ""
+    assert words in explorer.error if words else explorer.error == ""
     explorer.reset()
-    assert explorer.picture.error == "" and explorer.svg == draw(**START)
+    assert explorer.error == "" and explorer.svg == draw(**START)
 
 
 def test_groups_named_in_the_sentence_fit():

@@ -282,9 +282,9 @@ def test_a_unit_beyond_the_last_is_the_last():
 def test_an_impossible_state_is_a_sentence_and_the_explorer_goes_on(change, words):
     explorer = grouped()
     explorer.set(**change)
-    assert words in explorer.picture.error
+    assert words in explorer.error
     explorer.reset()
-    assert explorer.picture.error == "" and explorer.svg == draw(**START)
+    assert explorer.error == "" and explorer.svg == draw(**START)
 
 
 def test_every_state_is_a_picture_or_a_sentence():
@@ -314,7 +314,7 @@ def test_draw_takes_what_the_controls_give():
 
 def test_a_pick_chooses_the_output():
     explorer = grouped()
-    explorer.picture.picked = {"key": "output,0,7", "n": 1}
+    explorer.answer({"n": 1, "steps": [["pick", "output,0,7"]]})
     assert explorer.state["unit"] == 7
     assert "Output 7 sees 6 of 12" in texts(explorer.svg)[-1]
 

@@ -202,7 +202,7 @@ def test_every_state_is_a_picture_or_a_sentence():
 def test_draw_takes_what_the_controls_give():
     explorer = vgg_budget()
     assert set(inspect.signature(draw).parameters) == set(explorer.state) == set(START)
-    assert explorer.state == START and explorer.picture.error == ""
+    assert explorer.state == START and explorer.error == ""
     explorer.set(variant="E", batch=64)
     assert "143,667,240" in explorer.svg
     explorer.reset()

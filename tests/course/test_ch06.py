@@ -327,9 +327,9 @@ def test_the_ends_of_every_slider_give_a_picture(name):
     slider = explorer._controls[name]
     for value in (slider.minimum, slider.maximum):
         explorer.set(**{name: value})
-        assert explorer.picture.error == "" and "channels instead of" in explorer.svg
+        assert explorer.error == "" and "channels instead of" in explorer.svg
     explorer.set(**{n: c.maximum for n, c in explorer._controls.items()})
-    assert explorer.picture.error == "" and "10,240 naive" in explorer.svg
+    assert explorer.error == "" and "10,240 naive" in explorer.svg
 
 
 def test_no_channels_is_a_sentence():

@@ -367,11 +367,11 @@ def test_what_there_is_to_find():
 
 def test_a_click_deletes_and_restores_and_the_plain_chain_follows():
     explorer = residual_paths()
-    explorer.picture.picked = {"key": "plain 2", "n": 1}
+    explorer.answer({"n": 1, "steps": [["pick", "plain 2"]]})
     assert explorer.state["deleted"] == (2, 5)
     assert "128 of 512 paths left" in explorer.svg
-    explorer.picture.picked = {"key": "residual 5", "n": 2}
-    explorer.picture.picked = {"key": "residual 2", "n": 3}
+    explorer.answer({"n": 2, "steps": [["pick", "residual 5"]]})
+    explorer.answer({"n": 3, "steps": [["pick", "residual 2"]]})
     assert explorer.state["deleted"] == ()
     assert "1 of 1 path left" in texts(explorer.svg)
     explorer.reset()

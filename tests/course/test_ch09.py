@@ -340,10 +340,10 @@ def test_residual_is_what_the_trace_sees(width, layers):
 def test_a_click_chooses_a_layer_and_fewer_layers_keep_the_picture():
     explorer = dense_block()
     assert explorer.state == START
-    explorer.picture.picked = {"key": "layer,6", "n": 1}
+    explorer.answer({"n": 1, "steps": [["pick", "layer,6"]]})
     assert "Layer 6 reads 224 channels" in "".join(texts(explorer.svg))
     explorer.set(layers=2)
-    assert explorer.picture.error == "" and "Layer 2 reads 96" in "".join(texts(explorer.svg))
+    assert explorer.error == "" and "Layer 2 reads 96" in "".join(texts(explorer.svg))
     explorer.reset()
     assert explorer.svg == draw(**START)
 
@@ -353,9 +353,9 @@ def test_an_impossible_state_is_a_sentence():
         draw(**{**START, "inputs": 4, "growth": 4, "layers": 1, "compression": 0.1})
     explorer = dense_block()
     explorer.set(inputs=4, growth=4, layers=1, compression=0.1)
-    assert "raise it" in explorer.picture.error
+    assert "raise it" in explorer.error
     explorer.reset()
-    assert explorer.picture.error == ""
+    assert explorer.error == ""
 
 
 def test_every_state_is_a_picture():

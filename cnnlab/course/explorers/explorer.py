@@ -1,103 +1,23 @@
 """The frame of every explorer: controls, one picture, a sentence when something cannot be.
 
-An explorer is a pure function of its state. `draw(**state)` gives SVG text; the frame turns
-controls into state and sends the finished string to the browser in one update.
+An explorer is a pure function of its state: `draw(**state)` gives SVG text. This file turns moved
+controls into state and state into a picture, with the standard library only, so that the same
+Python draws in a notebook's kernel and in a browser. `widget` and `explorer.js` are the page.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from html import unescape
-from pathlib import Path
-
-import anywidget
-import ipywidgets
-import traitlets
 
 from cnnlab._tools import did_you_mean
+from cnnlab.course.explorers.controls import Choice, Control, Slider, Toggle
 from cnnlab.course.look import WIDTH, inline
 from cnnlab.course.pictures import svg as drawings
 
-
-@dataclass(frozen=True)
-class Slider:
-    """A number from `minimum` to `maximum`; an int slider when all four numbers are ints."""
-
-    name: str
-    label: str
-    minimum: float
-    maximum: float
-    value: float
-    step: float = 1
-
-    def widget(self) -> ipywidgets.Widget:
-        whole = all(isinstance(n, int) for n in (self.minimum, self.maximum, self.value, self.step))
-        kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-        return kind(
-            min=self.minimum,
-            max=self.maximum,
-            step=self.step,
-            value=self.value,
-            continuous_update=True,
-        )
-
-    def accept(self, value: object) -> str | None:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not self.minimum <= value <= self.maximum:
-            return f"a number from {self.minimum} to {self.maximum}"
-        whole = all(isinstance(n, int) for n in (self.minimum, self.maximum, self.value, self.step))
-        return "a whole number" if whole and value != int(value) else None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of `options`: strings, or (text, value) pairs; `value` is the chosen value."""
-
-    name: str
-    label: str
-    options: Sequence
-    value: object
-
-    def widget(self) -> ipywidgets.Widget:
-        return ipywidgets.Dropdown(options=self._pairs(), value=self.value)
-
-    def _pairs(self) -> list[tuple[str, object]]:
-        return [o if isinstance(o, tuple) else (str(o), o) for o in self.options]
-
-    def accept(self, value: object) -> str | None:
-        known = [value for _, value in self._pairs()]
-        return None if value in known else "one of " + ", ".join(map(repr, known))
-
-
-@dataclass(frozen=True)
-class Toggle:
-    """True or False."""
-
-    name: str
-    label: str
-    value: bool = False
-
-    def widget(self) -> ipywidgets.Widget:
-        return ipywidgets.Checkbox(value=self.value, indent=False)
-
-    def accept(self, value: object) -> str | None:
-        return None if isinstance(value, bool) else "True or False"
-
-
-class Picture(anywidget.AnyWidget):
-    """An SVG string on the page. A click, Enter or Space on an element with `data-pick` sets
-    `picked` to {"key": ..., "n": ...}; `n` counts, so that the same pick twice is two events."""
-
-    svg = traitlets.Unicode("").tag(sync=True)
-    error = traitlets.Unicode("").tag(sync=True)
-    picked = traitlets.Dict({"key": "", "n": 0}).tag(sync=True)
-
-    _esm = Path(__file__).with_name("explorer.js")
-    _css = Path(__file__).with_name("explorer.css")
+__all__ = ["Choice", "Explorer", "Slider", "Toggle"]
 
 
 class Explorer:
@@ -113,7 +33,7 @@ class Explorer:
     def __init__(
         self,
         title: str,
-        controls: Sequence[Slider | Choice | Toggle],
+        controls: Sequence[Control],
         draw: Callable[..., str],
         find: Sequence[str],
         name: str,
@@ -122,32 +42,24 @@ class Explorer:
         pick: Callable[[dict, str], dict] | None = None,
     ):
         self.title, self.name, self.find = title, name, tuple(find)
+        self.svg = self.error = ""  # the picture now shown, and what cannot be
         self._controls = {control.name: control for control in controls}
         self._draw, self._pick = draw, pick
-        self._hidden_start = dict(hidden or {})
-        self._hidden = dict(self._hidden_start)
-        self._size = (WIDTH, 240.0)
-        self._held = False
-        # Controls speak in a thread of their own while a cell runs: the picture drawn last must be
+        self._start = {c.name: c.value for c in controls} | (hidden or {})
+        self._state = dict(self._start)
+        self._size = (float(WIDTH), 240.0)
+        self._heard = 0
+        self._tell: list[Callable[[], None]] = []
+        self._view = None
+        # A page speaks in a thread of its own while a cell runs: the picture drawn last must be
         # that of the last state.
         self._lock = threading.RLock()
-        self._widgets = {control.name: _labeled(control, controls) for control in controls}
-        self.picture = Picture()
-        for widget in self._widgets.values():
-            widget.observe(self._changed, "value")
-        self.picture.observe(self._picked, "picked")
         self._redraw()
-        self.view = self._assemble()
 
     @property
     def state(self) -> dict[str, object]:
         """What `draw` is called with."""
-        return {**{name: w.value for name, w in self._widgets.items()}, **self._hidden}
-
-    @property
-    def svg(self) -> str:
-        """The picture now shown."""
-        return self.picture.svg
+        return dict(self._state)
 
     def set(self, **values: object) -> None:
         """Change some of the state and draw once. Raises ValueError, and changes nothing, for a
@@ -155,51 +67,77 @@ class Explorer:
         for name, value in values.items():
             self._check(name, value)
         with self._lock:
-            self._held = True
-            try:
-                for name, value in values.items():
-                    if name in self._hidden:
-                        self._hidden[name] = value
-                    else:
-                        self._widgets[name].value = value
-            finally:
-                self._held = False
+            self._state.update(values)
             self._redraw()
 
     def reset(self) -> None:
         """Back to the state it began with."""
-        self.set(**{name: c.value for name, c in self._controls.items()}, **self._hidden_start)
+        self.set(**self._start)
+
+    # -- the page's side: plain dicts, whatever carries them
+
+    def page(self) -> dict[str, object]:
+        """What a page needs to know once: name, title, controls, things to find; texts as HTML."""
+        return {
+            "name": self.name.replace("_", "-"),
+            "title": inline(self.title),
+            "width": round(self._size[0]),
+            "controls": [control.page() for control in self._controls.values()],
+            "find": [inline(item) for item in self.find],
+        }
+
+    def shown(self) -> dict[str, object]:
+        """What changes: picture, error, the controls' values, the last request answered."""
+        values = {n: c.to_page(self._state[n]) for n, c in self._controls.items()}
+        return {"svg": self.svg, "error": self.error, "values": values, "n": self._heard}
+
+    def answer(self, asked: dict) -> None:
+        """Do what a page asks and draw once; it is told by whoever called `listen`.
+
+        asked: {"n": a number that comes back, "steps": [...]}, each step one of ["set", name,
+        value], ["pick", key] and ["reset"], in the order in which they were made.
+        """
+        with self._lock:
+            self._heard = asked.get("n", 0)
+            refused = ""
+            try:
+                for what, *rest in asked.get("steps", ()):
+                    self._state.update(self._step(what, *rest))
+            except ValueError as error:
+                refused = str(error)
+            except Exception as error:
+                refused = _fault(error)
+            self._redraw(refused)
+
+    def listen(self, told: Callable[[], None]) -> None:
+        """`told()` is called after each new picture."""
+        self._tell.append(told)
+
+    def _step(self, what: str, *rest: object) -> dict[str, object]:
+        if what == "reset":
+            return self._start
+        if what == "pick":
+            values = self._pick(self.state, *rest) if self._pick else {}
+        else:
+            name, value = rest
+            control = self._controls.get(name)
+            values = {name: control.from_page(value) if control else value}
+        for name, value in values.items():
+            self._check(name, value)
+        return values
 
     def _check(self, name: str, value: object) -> None:
-        if name in self._hidden:
-            return
-        if name not in self._controls:
-            known = [*self._controls, *self._hidden]
+        if name not in self._start:
+            known = list(self._start)
             hint = f"{did_you_mean(name, known)} It has {', '.join(known)}"
             raise ValueError(f"{self.name} has no {name!r}.{hint}")
-        wanted = self._controls[name].accept(value)
+        wanted = name in self._controls and self._controls[name].accept(value)
         if wanted:
             raise ValueError(f"{name} is {value!r}, expected {wanted}")
 
-    def _changed(self, change: dict) -> None:
-        with self._lock:
-            if not self._held:
-                self._redraw()
-
-    def _picked(self, change: dict) -> None:
-        if self._pick is None or not change["new"].get("key"):
-            return
+    def _redraw(self, refused: str = "") -> None:
         try:
-            with self._lock:
-                self.set(**self._pick(self.state, change["new"]["key"]))
-        except ValueError as error:
-            self.picture.error = str(error)
-        except Exception as error:
-            self.picture.error = _fault(error)
-
-    def _redraw(self) -> None:
-        try:
-            svg, error = str(self._draw(**self.state)), ""
+            svg, error = str(self._draw(**self._state)), refused
             self._size = _view_box(svg)
         except ValueError as refusal:
             error = str(refusal)
@@ -207,56 +145,34 @@ class Explorer:
         except Exception as failure:
             error = _fault(failure)
             svg = drawings.sentence(error, *self._size)
-        with self.picture.hold_sync():  # one message to the browser
-            self.picture.svg = svg
-            self.picture.error = error
+        self.svg, self.error = svg, error
+        for told in self._tell:
+            told()
 
-    def _assemble(self) -> ipywidgets.VBox:
-        title = ipywidgets.HTML(
-            f'<div class="cnnlab-title" role="heading" aria-level="3">{inline(self.title)}</div>'
-        )
-        found = "".join(f"<li>{inline(item)}</li>" for item in self.find)
-        find = ipywidgets.HTML(
-            f'<div class="cnnlab-find"><b>Things to find</b><ol>{found}</ol></div>'
-        )
-        reset = ipywidgets.Button(description="Reset", tooltip="Back to the start")
-        reset.layout = {"width": "auto", "flex": "none"}
-        reset.on_click(lambda _: self.reset())
-        head = ipywidgets.HBox([title, reset])
-        head.add_class("cnnlab-head")
-        controls = ipywidgets.Box(list(self._widgets.values()))
-        controls.add_class("cnnlab-controls")
-        view = ipywidgets.VBox([head, controls, self.picture, *([find] if self.find else [])])
-        view.layout.max_width = f"{round(self._size[0])}px"
-        view.add_class("cnnlab-explorer")
-        view.add_class(f"cnnlab-{self.name.replace('_', '-')}")
-        return view
+    # -- in a notebook
+
+    @property
+    def view(self):
+        """The widget that shows it, made when it is first asked for."""
+        if self._view is None:
+            from cnnlab.course.explorers.widget import ExplorerView
+
+            self._view = ExplorerView(self)
+        return self._view
 
     def __repr__(self) -> str:
         label = re.search(r'aria-label="([^"]*)"', self.svg)
         return f"Explorer {self.title}: {unescape(label.group(1)) if label else 'no picture'}"
 
+    def _display_(self):
+        """marimo shows a single widget."""
+        return self.view
+
     def _repr_mimebundle_(self, include=None, exclude=None):
         """The widget, and the same picture as SVG and PNG for pages without a kernel."""
-        view = self.view._repr_mimebundle_() or {}
-        width, height = self._size
-        data = {
-            **view,
-            "text/plain": repr(self),
-            "image/svg+xml": self.svg,
-            "image/png": drawings.to_png(self.svg),
-        }
-        return data, {"image/png": {"width": round(width), "height": round(height)}}
+        from cnnlab.course.explorers.widget import bundle
 
-
-def _labeled(control: Slider | Choice | Toggle, controls: Sequence) -> ipywidgets.Widget:
-    widget = control.widget()
-    widget.description = control.label
-    widget.tooltip = control.label
-    if not isinstance(control, Toggle):
-        longest = max(len(c.label) for c in controls if not isinstance(c, Toggle))
-        widget.style.description_width = f"{math.ceil(longest * 0.82) + 1}ch"
-    return widget
+        return bundle(self)
 
 
 def _fault(error: Exception) -> str:
