@@ -14,7 +14,7 @@ from cnnlab.course.explorers.widget import ExplorerView
 home = Path(cnnlab.__file__).parent
 print(home)
 for path in sorted(home.rglob("*")):
-    if path.suffix in (".js", ".css", ".json"):
+    if path.suffix in (".js", ".css", ".json", ".bin"):
         print(path.relative_to(home).as_posix())
 page = ExplorerView._esm, ExplorerView._css
 assert "export default" in str(page[0]) and ".cnnlab-picture" in str(page[1])
@@ -43,7 +43,7 @@ def test_the_wheel_holds_what_the_package_reads(tmp_path):
     assert found.returncode == 0, found.stderr
     where, *files = found.stdout.splitlines()
     assert Path(where) == home / "cnnlab"
-    kinds = (".js", ".css", ".json")
+    kinds = (".js", ".css", ".json", ".bin")
     ours = [path for path in (ROOT / "cnnlab").rglob("*") if path.suffix in kinds]
     assert files == sorted(path.relative_to(ROOT / "cnnlab").as_posix() for path in ours)
     assert {"course/explorers/explorer.js", "course/quiz.css"} <= set(files)

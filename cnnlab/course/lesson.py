@@ -7,17 +7,15 @@ lesson = start("01")
 from __future__ import annotations
 
 import importlib
-import math
 import os
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import cnnlab
 from cnnlab.course.chapters import CHAPTERS
 from cnnlab.course.errors import CourseError
 from cnnlab.course.logbook import Progress, progress_folder
-from cnnlab.course.look import Card, short, show_card
+from cnnlab.course.look import Card, show_card
+from cnnlab.course.prediction import Prediction, accepted
 
 SCALES = ("quick", "full")
 
@@ -94,22 +92,13 @@ class Lesson:
         Raises CourseError when `value` is neither a finite number nor a word, or a word where the
         default is a number.
         """
+        earlier = self._store.chapter(self.chapter)["predictions"].get(name, {})
         if value is ... and default is not None:
             value = default
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (number and math.isfinite(value)) and not (isinstance(value, str) and value.strip()):
-            raise CourseError(
-                f"prediction {name!r}: got {value!r}, expected a number or a word in "
-                "quotes; write your guess, it need not be right"
-            )
-        if isinstance(value, str) and isinstance(default, (int, float)):
-            raise CourseError(
-                f"prediction {name!r}: got {value!r}, expected a number without "
-                f"quotes and unit, such as {default}"
-            )
-        prediction = Prediction(
-            name, value, question, unit, kept=value == default, record=self._record_prediction
-        )
+        if value == default and earlier.get("default") is False:
+            value = earlier["guess"]  # typed on the page: running the cell again keeps it
+        guess = accepted(name, value, default)
+        prediction = Prediction(name, guess, question, unit, default, self._record_prediction)
         prediction.record(prediction, None)
         return prediction
 
@@ -198,75 +187,6 @@ class Lesson:
         self._store.update(
             self.chapter, lambda done: done["predictions"].update({prediction.name: entry})
         )
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A recorded guess. `reveal(measured)` holds it against the measurement, in plain words."""
-
-    name: str
-    value: float | str
-    question: str
-    unit: str
-    kept: bool  # the notebook's default was left in place
-    record: Callable[[Prediction, float | str | None], None]
-
-    def card(self) -> Card:
-        whose = "The default stands" if self.kept else "Your prediction"
-        return Card("note", self.question, (f"{whose}: {self._said(self.value)}",))
-
-    def reveal(self, measured: float | str) -> Card:
-        """A card with the guess, the measurement and how far apart they are.
-
-        Raises CourseError when one is a number and the other a word, or `measured` is not finite.
-        """
-        numbers = [isinstance(v, (int, float)) for v in (self.value, measured)]
-        if not isinstance(measured, str):
-            measured = float(measured) if not isinstance(measured, int) else measured
-            numbers[1] = math.isfinite(measured)
-        if numbers[0] != numbers[1]:
-            raise CourseError(
-                f"prediction {self.name!r}: the guess is {self.value!r} and the "
-                f"measurement {measured!r}; both must be numbers or both words"
-            )
-        self.record(self, measured)
-        whose = "The default" if self.kept else "You predicted"
-        line = f"{whose}{' was' if self.kept else ''} {self._said(self.value)}; "
-        near, words = _compared(self.value, measured, self.unit)
-        return Card(
-            "good" if near else "note",
-            self.question,
-            (f"{line}measured: {self._said(measured)}.", words),
-        )
-
-    def _said(self, value: float | str) -> str:
-        return f"{short(value)} {self.unit}".strip()
-
-    def __repr__(self) -> str:
-        return str(self.card())
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return self.card()._repr_mimebundle_()
-
-
-def _compared(guess: float | str, measured: float | str, unit: str) -> tuple[bool, str]:
-    """Whether the guess was near, and how far off in words."""
-    if isinstance(guess, str):
-        same = guess.strip().lower() == str(measured).strip().lower()
-        return same, "As predicted." if same else "It came out differently."
-    if guess == measured:
-        return True, "Exact."
-    if guess * measured <= 0:
-        return False, f"Off by {short(abs(guess - measured))}."
-    ratio = guess / measured
-    side = "high" if abs(guess) > abs(measured) else "low"
-    if 0.9 <= ratio <= 1.1:
-        return True, f"Within 10%: {abs(ratio - 1):.1%} too {side}."
-    if unit == "percent":  # "92% too high" would be ambiguous
-        return False, f"{short(round(abs(guess - measured), 1))} percentage points too {side}."
-    if 0.5 < ratio < 2:
-        return False, f"{abs(ratio - 1):.0%} too {side}."
-    return False, f"Too {side} by a factor of {short(float(f'{max(ratio, 1 / ratio):.2g}'))}."
 
 
 def scale_for(device: str) -> str:

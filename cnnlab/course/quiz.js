@@ -1,14 +1,30 @@
+// The page of a quiz. Of its model it uses get, set, save_changes, on and off: fixed are
+// "questions"; "asked" {n, chosen} goes out, "shown" {n, chosen, feedback, score} comes back.
+const SILENCE = 4000;   // milliseconds without an answer until it is said
+const LOST = "No answer: the kernel is busy, or it has stopped. "
+  + "Then run the first cell and this one again.";
 let quizzes = 0;
-function make(tag, name, parent, html) {
+
+const make = (tag, name, parent, html) => {
   const node = document.createElement(tag);
-  node.className = name;
+  if (name) node.className = name;
   if (html !== undefined) node.innerHTML = html;
   parent.append(node);
   return node;
-}
+};
+
+// The arrows choose an option; a front end would read them as a move to another cell.
+const keepKeys = event => {
+  if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+};
+
 function render({ model, el }) {
   const root = make("div", "cnnlab-quiz", el);
-  const group = `cnnlab-quiz-${quizzes += 1}`;
+  root.addEventListener("keydown", keepKeys);
+  const group = `cnnlab-quiz-${quizzes += 1}-${Math.random().toString(36).slice(2)}`;
+  const chosen = [...model.get("shown").chosen];
+  let asked = 0, silence = 0;
+  const say = () => { lost.textContent = LOST; };
   const answers = model.get("questions").map(({ text, options }, question) => {
     const fields = make("fieldset", "", root);
     make("legend", "", fields, text);
@@ -17,15 +33,19 @@ function render({ model, el }) {
       const radio = make("input", "", label);
       make("span", "", label, option);
       radio.type = "radio";
-      // The arrows choose an option; JupyterLab would read them as a move to another cell.
-      radio.setAttribute("data-lm-suppress-shortcuts", "true");
       radio.name = `${group}-${question}`;
-      radio.checked = model.get("chosen")[question] === index;
+      radio.checked = chosen[question] === index;
       radio.addEventListener("change", () => {
-        const chosen = [...model.get("chosen")];
         chosen[question] = index;
-        model.set("chosen", chosen);
-        model.save_changes();
+        asked = (model.get("asked").n || 0) + 1;
+        clearTimeout(silence);
+        silence = setTimeout(say, SILENCE);
+        try {
+          model.set("asked", { n: asked, chosen: [...chosen] });
+          model.save_changes();
+        } catch {   // a kernel known to be dead
+          say();
+        }
       });
     });
     const answer = make("div", "", fields);
@@ -33,14 +53,26 @@ function render({ model, el }) {
     return answer;
   });
   const score = make("div", "cnnlab-score", root);
+  const lost = make("div", "cnnlab-lost", root);
+  lost.setAttribute("aria-live", "polite");
   const show = () => {
-    model.get("feedback").forEach((html, question) => {
-      if (answers[question].innerHTML !== html) answers[question].innerHTML = html;
+    const shown = model.get("shown");
+    if (shown.n >= asked) {
+      clearTimeout(silence);
+      lost.textContent = "";
+    }
+    shown.feedback.forEach((html, question) => {
+      if (answers[question].dataset.html === html) return;
+      answers[question].dataset.html = html;
+      answers[question].innerHTML = html;
     });
-    score.textContent = model.get("score");
+    score.textContent = shown.score;
   };
-  model.on("change:feedback", show);
-  model.on("change:score", show);
+  model.on("change:shown", show);
   show();
+  return () => {
+    model.off("change:shown", show);
+    clearTimeout(silence);
+  };
 }
 export default { render };

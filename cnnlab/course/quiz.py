@@ -76,9 +76,13 @@ class Quiz:
     def __repr__(self) -> str:
         return f"Quiz with {len(self.questions)} question{'s' * (len(self.questions) != 1)}"
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, object]:
-        from cnnlab.course.quiz_widget import quiz_view  # widgets only when shown
+    def _display_(self):
+        """marimo shows a single widget."""
+        from cnnlab.course.quiz_widget import quiz_view
 
-        view = quiz_view(self)._repr_mimebundle_() or {}
-        view = view[0] if isinstance(view, tuple) else view
-        return {**view, "text/plain": repr(self), "text/markdown": self.to_markdown()}
+        return quiz_view(self)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        from cnnlab.course.quiz_widget import quiz_view, with_twin  # widgets only when shown
+
+        return with_twin(quiz_view(self), repr(self), self.to_markdown())

@@ -416,9 +416,7 @@ class ExplorerHandle:
 
     def control(self, label: str):
         """Locator of the dropdown or checkbox with this label."""
-        return self.root.locator("select, input[type=checkbox]").and_(
-            self.root.get_by_label(label)
-        )
+        return self.root.locator("select, input[type=checkbox]").and_(self.root.get_by_label(label))
 
     def button(self, label: str):
         """Locator of the button with this label."""

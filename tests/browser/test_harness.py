@@ -41,9 +41,9 @@ def page(lab, tmp_path):
         "widgets": WIDGETS,
         "lines": "for i in range(50): print(i)",
         "count": "from pathlib import Path\nPath('here.txt').write_text('x')",
-        "slow": SLOW,
-        "very slow": "seconds = 6",
         "set": "explorer.set(padding=4)",
+        "slow": SLOW,
+        "very-slow": "seconds = 6",
         "wrong": "1 / 0",
         "after": "print('after')",
     }
@@ -166,7 +166,7 @@ def test_a_dead_kernel_is_said_in_words(page):
 
 
 def test_a_busy_kernel_is_said_in_words_until_it_answers(page):
-    page.run_cells(["widgets", "very slow"])
+    page.run_cells(["widgets", "very-slow"])
     explorer = page.explorer("cnnlab-tiny")
     explorer.press("ArrowRight", "stride")
     words = explorer.root.get_by_text("No answer: the kernel is busy, or it has stopped.")

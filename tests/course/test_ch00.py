@@ -12,12 +12,14 @@ import torch.nn.functional as F
 
 from cnnlab.course.exercises import ch00, ch00_quiz
 from cnnlab.course.explorers import ch00_lenet as explorer
+from cnnlab.course.explorers.seeing import everywhere, look
 from cnnlab.course.look import BAD, GOOD
 from cnnlab.data.images import Images
 from cnnlab.data.sets import load
 from cnnlab.models import build
 from cnnlab.trace.run import trace
 from tests.course.chapter import stored_cells, texts
+from tests.tools import stored as tool
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "00-start-here.ipynb"
 # Every claim of the chapter: the cell that shows it, and what that cell's output must say.
@@ -156,7 +158,7 @@ def test_draw_shows_what_the_network_answers(at_work, network, ten):
 
 
 def test_places_are_counted(at_work, network, ten):
-    images = explorer.everywhere(ten.images[:1])[0].float() / 255
+    images = everywhere(ten.images[:1])[0].float() / 255
     with torch.no_grad():
         hits = int((network((images - 0.17) / 0.32).argmax(1) == 0).sum())
     at_work.set(digit=0)
@@ -183,15 +185,55 @@ def test_maps_are_those_of_the_layer(at_work, network, layer, words):
     at_work.set(layer="c1")
 
 
-def test_maps_hold_what_the_next_layer_gets(network, ten):
-    images = ten.images[:2].float().repeat(1, 1, 4, 4) / 255
-    seen = explorer.look(network, images, digits=2)
+def direct(network, images, mean, deviation):
+    """What each layer gives for digits at all places, in hundredths of its largest value."""
+    fields = (everywhere(images).flatten(0, 1).float() / 255 - mean) / deviation
     with torch.no_grad():
-        c1 = network.c1(images).tanh()
+        c1 = network.c1(fields).tanh()
         s2 = network.s2(c1)
-    for path, values in (("c1", c1), ("s2", s2)):
-        expected = (100 * values / values.abs().max()).round()
-        assert ((seen.maps[path][:, 0] - expected).abs() <= 1).all()
+        c3 = network.c3(s2).tanh()
+        maps = {"c1": c1, "s2": s2, "c3": c3, "s4": network.s4(c3)}
+        scores = network(fields).softmax(1).unflatten(0, (len(images), 81))
+    maps = {p: (100 * v / v.abs().max()).unflatten(0, (len(images), 9, 9)) for p, v in maps.items()}
+    return maps, scores
+
+
+def compare(seen, network, images, mean, deviation):
+    maps, scores = direct(network, images, mean, deviation)
+    for path, values in maps.items():
+        for digit in range(len(images)):
+            for down, right in ((0, 0), (1, 6), (4, 4), (7, 2), (8, 8), (3, 5)):
+                got = torch.tensor(seen.maps(path, digit, down, right))
+                assert (got - values[digit, down, right]).abs().max() <= 1, (path, down, right)
+    for digit in range(len(images)):
+        torch.testing.assert_close(
+            torch.tensor(seen.scores(digit, 10)), scores[digit], atol=2e-3, rtol=0
+        )
+
+
+def test_maps_hold_what_the_next_layer_gets(network, ten):
+    images = ten.images[:2]
+    compare(look(network, images, 0.17, 0.32), network, images, 0.17, 0.32)
+
+
+def test_the_stored_numbers_are_those_of_two_networks():
+    pixels, seen = explorer.stored()
+    images = tool.ten_digits()
+    assert pixels == images[:, 0].tolist()
+    for name, network in tool.networks().items():
+        compare(seen[name], network, images, tool.mean(), tool.deviation())
+    hits = [
+        sum(max(row) == row[digit] for row in seen["trained"].scores(digit, 10))
+        for digit in range(10)
+    ]
+    assert min(hits) > 20 and sum(hits) > 0.8 * 810
+
+
+def test_without_networks_it_shows_those_that_came_with_the_course():
+    ours = explorer.lenet()
+    assert ours.state["network"] == "trained" and "6 maps of C1" in ours.svg
+    ours.set(network="untrained", layer="s4", digit=9, down=8)
+    assert ours.error == "" and "16 maps of S4" in ours.svg
 
 
 def test_the_right_bar_is_green_and_a_wrong_answer_orange(at_work):
@@ -210,11 +252,14 @@ def test_the_right_bar_is_green_and_a_wrong_answer_orange(at_work):
 
 
 def test_every_place_is_where_it_says(ten):
-    fields = explorer.everywhere(ten.images)
+    fields = everywhere(ten.images)
     assert fields.shape == (10, 81, 1, 32, 32)
     large = F.interpolate(ten.images, scale_factor=3)
     assert torch.equal(fields[:, 2 * 9 + 7, :, 2:26, 7:31], large)
     assert (fields.float().sum((2, 3, 4)) == large.float().sum((1, 2, 3))[:, None]).all()
+    for digit, down, right in ((0, 0, 0), (3, 2, 7), (9, 8, 8)):
+        drawn = explorer.field(ten.images[digit, 0].tolist(), down, right)
+        assert drawn == fields[digit, 9 * down + right, 0].tolist()
 
 
 def test_draw_is_pure_and_every_picture_has_one_size(at_work):

@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 from cnnlab.arithmetic import GeometryError, output_size
 from cnnlab.course.exercises import ch01, ch01_quiz
+from cnnlab.course.explorers import stored
 from cnnlab.course.explorers.ch01_convolution import (
     KERNELS,
+    _tight,
     convolution,
     correlate,
     draw,
@@ -23,7 +25,9 @@ from cnnlab.course.explorers.ch01_convolution import (
     never_read,
     picture,
 )
+from cnnlab.course.look import INK, MUTED
 from tests.course.chapter import printed, stored_cells, texts
+from tests.tools import stored as tool
 
 START = {
     "image": "digit",
@@ -288,7 +292,7 @@ geometry = {
 @settings(max_examples=60, deadline=None)
 def test_the_output_map_is_pytorchs(name, image, kernel, stride, padding, dilation):
     pixels, weights = picture(image)[0], kernel_values(name, kernel)
-    x, w = (torch.from_numpy(array.copy())[None, None] for array in (pixels, weights))
+    x, w = (torch.tensor(t, dtype=torch.float64)[None, None] for t in (pixels, weights))
     try:
         wanted = F.conv2d(x, w, stride=stride, padding=padding, dilation=dilation)[0, 0]
     except RuntimeError:
@@ -296,7 +300,7 @@ def test_the_output_map_is_pytorchs(name, image, kernel, stride, padding, dilati
             correlate(pixels, weights, stride, padding, dilation)
     else:
         got = correlate(pixels, weights, stride, padding, dilation)
-        torch.testing.assert_close(torch.from_numpy(got), wanted)
+        torch.testing.assert_close(torch.tensor(got, dtype=torch.float64), wanted)
 
 
 @given(size=st.integers(1, 20), **geometry)
@@ -361,7 +365,7 @@ def test_every_state_draws_its_formula_or_gives_a_sentence(
 
 def test_the_start_shows_window_kernel_products_and_their_sum():
     words = texts(draw(**START))
-    window = picture("digit")[0][2:5, 1:4]
+    window = np.array(picture("digit")[0])[2:5, 1:4]
     sum_ = int((window[:, 2] - window[:, 0]).sum())
     assert sum_ == -10 and "\u221210" in words
     grids = [text for text in words if re.fullmatch("\u2212?\\d+", text)]
@@ -370,11 +374,33 @@ def test_the_start_shows_window_kernel_products_and_their_sum():
     assert grids[9:18] == ["\u22121", "0", "1"] * 3
 
 
-def test_large_kernels_show_colors_without_numbers():
-    small, large = (
-        len(texts(draw(**{**START, "kernel": kernel, "padding": 3}))) for kernel in (5, 7)
-    )
-    assert small == large + 3 * 25
+@pytest.mark.parametrize("image, values", [("digit", "blur"), ("photograph", "outline")])
+def test_large_kernels_show_their_numbers_too(image, values):
+    state = {**START, "image": image, "values": values, "padding": 3}
+    small, large = (texts(draw(**{**state, "kernel": kernel})) for kernel in (5, 7))
+    assert len(large) == len(small) + 3 * 24
+    assert all(len(text) <= 4 for text in large if re.fullmatch("\u2212?[.\\d]+k?", text))
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(1 / 49, ".02"), (0.98, "1.0"), (-48, "\u221248"), (12240, "12k"), (0, "0"), (2.5, "2.5")],
+)
+def test_small_cells_have_short_numbers(value, text):
+    assert _tight(value) == text
+
+
+def test_padding_is_drawn_in_the_color_of_zero():
+    dark, light = (draw(**{**START, "image": i, "padding": 2}) for i in ("photograph", "digit"))
+    assert f'fill="{INK}" stroke="{MUTED}"' in dark and 'fill="#ffffff" stroke="#5f' in light
+
+
+def test_the_stored_pictures_are_scikit_learns():
+    from sklearn.datasets import load_digits
+
+    assert picture("digit")[0] == load_digits().images[0].astype(int).tolist()
+    assert stored.read("pictures") == tool.pictures()
+    assert {len(line) for line in picture("photograph")[0]} == {50}
 
 
 def test_an_impossible_layer_gives_a_sentence_and_the_explorer_goes_on():
@@ -419,7 +445,8 @@ def test_the_flip_keeps_negates_or_moves():
     effect = {}
     for name in KERNELS:
         weights = kernel_values(name, 3)
-        plain, flipped = (correlate(pixels, w, 1, 1, 1) for w in (weights, weights[::-1, ::-1]))
+        both = weights, [line[::-1] for line in weights[::-1]]
+        plain, flipped = (np.array(correlate(pixels, w, 1, 1, 1)) for w in both)
         effect[name] = (
             "same"
             if np.array_equal(plain, flipped)
@@ -453,7 +480,7 @@ def test_the_flip_keeps_negates_or_moves():
 )
 def test_kernels_add_up(name, total):
     for size in range(1, 8):
-        assert kernel_values(name, size).sum() == pytest.approx(total)
+        assert sum(map(sum, kernel_values(name, size))) == pytest.approx(total)
 
 
 def test_an_unknown_kernel_is_named():

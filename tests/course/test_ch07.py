@@ -13,8 +13,6 @@ from torch import nn
 
 from cnnlab.course.exercises import ch07
 from cnnlab.course.explorers.ch07_gradient_flow import (
-    ACTIVATIONS,
-    INITIALIZATIONS,
     Flow,
     draw,
     flow,
@@ -23,6 +21,7 @@ from cnnlab.course.explorers.ch07_gradient_flow import (
     verdict,
 )
 from tests.course.chapter import stored_cells, texts
+from tests.tools.stored import ACTIVATIONS, INITIALIZATIONS, measure_flow
 
 START = {"depth": 20, "activation": "sigmoid", "init": "Xavier", "norm": False, "skip": False}
 # Every claim of the chapter: the cell that shows it, and what that cell's output must say.
@@ -249,8 +248,11 @@ def test_flow_is_what_modules_and_autograd_give(depth, activation, init, norm, s
     expected = laboratory(depth, ACTIVATIONS[activation], INITIALIZATIONS[init], norm, skip)
     passed = flow(depth, activation, init, norm, skip)
     assert len(passed.gradients) == len(passed.sizes) == len(passed.spreads) == depth - 1
-    assert passed.gradients == pytest.approx(expected, rel=1e-9)
-    assert passed.ratio == pytest.approx(expected[0] / expected[-1], rel=1e-9)
+    measured = measure_flow(depth, activation, init, norm, skip)
+    assert measured.gradients == pytest.approx(expected, rel=1e-9)
+    for got, wanted in zip(passed, measured):  # stored to half a step
+        assert got == pytest.approx(wanted, rel=1e-3)
+    assert passed.ratio == pytest.approx(expected[0] / expected[-1], rel=2e-3)
 
 
 def test_sizes_follow_the_arithmetic():

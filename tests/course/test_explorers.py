@@ -2,19 +2,21 @@ import base64
 import io
 import json
 import struct
+import subprocess
 import sys
 import threading
 import types
+from pathlib import Path
 
+import nbformat
 import pytest
 from PIL import Image
 
-from cnnlab.course.explorers import widget
+from cnnlab.course.explorers import stored, widget
 from cnnlab.course.explorers.explorer import Choice, Explorer, Slider, Toggle
 from cnnlab.course.explorers.widget import ExplorerView
 from cnnlab.course.pictures import svg as drawings
-from cnnlab.course.quiz import Option, Question, Quiz
-from cnnlab.course.quiz_widget import quiz_view
+from tests.course.chapter import NOTEBOOKS
 from tests.threads import overlap
 
 
@@ -254,36 +256,65 @@ def test_the_browser_side_has_what_the_frame_relies_on():
         assert needed in script
 
 
-QUIZ = Quiz(
-    Question("Which `k`?", (Option("three", "Yes, 3 < 4.", right=True), Option("four", "No."))),
-    Question("And now?", (Option("a", "No, b."), Option("b", "Yes.", right=True))),
-)
+# Without libraries
+
+ABSENT = "torch torchvision numpy ipywidgets anywidget IPython traitlets matplotlib PIL sklearn"
+ALONE = f"""
+import importlib, pkgutil, sys
+for name in {ABSENT.split()!r}:
+    sys.modules[name] = None  # an import of it raises ImportError
+import cnnlab.course.explorers as rooms
+from cnnlab.course.explorers.explorer import Explorer
+for info in pkgutil.iter_modules(rooms.__path__):
+    if not info.name.startswith("ch"):
+        continue
+    module = importlib.import_module(f"{{rooms.__name__}}.{{info.name}}")
+    makers = [f for n, f in vars(module).items() if callable(f) and n[0] != "_"
+              and getattr(f, "__annotations__", {{}}).get("return") == "Explorer"]
+    (make,) = makers
+    explorer = make()
+    first = explorer.svg
+    for control in explorer.page()["controls"]:
+        last = {{"slider": control.get("max"), "choice": len(control.get("options", "")) - 1,
+                "toggle": True}}[control["kind"]]
+        explorer.answer({{"n": 1, "steps": [["set", control["name"], last]]}})
+        assert "fault of the course" not in explorer.error, explorer.error
+        explorer.answer({{"n": 2, "steps": [["reset"]]}})
+    assert explorer.svg == first and not explorer.error and first.startswith("<svg"), info.name
+    print(info.name)
+"""
 
 
-def test_quiz_answers_at_once_and_counts():
-    kept = []
-    view = quiz_view(QUIZ.bound(lambda right, total: kept.append((right, total))))
-    assert view.score == "0 of 2 answered, 0 right" and view.feedback == ["", ""]
-    view.chosen = [1, None]
-    assert "Not quite." in view.feedback[0] and "No." in view.feedback[0]
-    view.chosen = [0, None]
-    assert "Right." in view.feedback[0] and "Yes, 3 &lt; 4." in view.feedback[0]
-    assert view.score == "1 of 2 answered, 1 right" and kept == []
-    view.chosen = [0, 0]
-    assert view.score == "2 of 2 answered, 1 right" and kept == [(1, 2)]
-    view.chosen = [0, 1]
-    assert kept[-1] == (2, 2)
+def test_every_explorer_draws_where_no_library_is():
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    names = sorted(p.stem for p in Path(widget.__file__).parent.glob("ch[0-9][0-9]_*.py"))
+    assert done.stdout.split() == names and len(names) >= 10
 
 
-def test_quiz_sends_no_answers_to_the_page():
-    state = str(quiz_view(QUIZ).get_state())
-    assert "Which <code>k</code>?" in state and "three" in state
-    assert "Yes" not in state and "right': " not in state
+def test_the_stored_numbers_are_small():
+    sizes = [path.stat().st_size for path in stored.FOLDER.glob("*.bin")]
+    assert len(sizes) == 3 and sum(sizes) < 1_000_000
 
 
-def test_quiz_gives_nothing_away_without_a_kernel():
-    data = QUIZ._repr_mimebundle_()
-    assert data["text/plain"] == "Quiz with 2 questions"
-    assert "three" in data["text/markdown"] and "Yes" not in data["text/markdown"]
-    assert "application/vnd.jupyter.widget-view+json" in data
-    assert "text/html" not in data
+def test_what_is_packed_comes_out_again():
+    numbers = [5, 5, -1_000_000, 123_456_789, 0]
+    assert stored.unpack(stored.pack(numbers)) == numbers
+
+
+# The stored page
+
+
+def test_every_stored_explorer_is_small_and_says_where_it_moves():
+    found = 0
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", ()):
+                data = output.get("data", {})
+                if not data.get("text/plain", "").startswith("Explorer "):
+                    continue
+                found += 1
+                assert len(json.dumps(data)) <= 60_000, cell.id
+                assert widget.MOVE in data["image/svg+xml"] and "Run the cell" in data["text/plain"]
+                assert output.metadata["image/png"]["alt"] in data["text/plain"]
+    assert found >= 11

@@ -10,13 +10,13 @@ quiz = Quiz(
         "network's task becomes harder?",
         (
             Option(
-                "The dense network, because it has no filters",
+                "The dense network, because it has no filters to help it",
                 "It gives every pixel its own weights, so a renamed pixel is just as good. The "
                 "measurement showed hardly any loss.",
             ),
             Option(
                 "LeNet-5, because its filters expect neighbors",
-                "Yes. Shuffling breaks up the neighborhoods that a 5x5 filter looks at.",
+                "Shuffling breaks up the neighborhoods that a 5x5 filter looks at.",
                 right=True,
             ),
             Option(
@@ -31,7 +31,7 @@ quiz = Quiz(
         (
             Option(
                 "In C5, its first linear layer",
-                "Yes: 48,120, or 78%. The convolutions hold 4%.",
+                "48,120, or 78%. The convolutions hold 4%.",
                 right=True,
             ),
             Option(
@@ -56,8 +56,8 @@ quiz = Quiz(
                 "Evaluation changes no weight. It is we who would learn from them.",
             ),
             Option(
-                "Because a choice made by looking at them spoils them as a test",
-                "Yes. Choose epochs, rates and networks by the validation images.",
+                "Because choosing by them spoils the test",
+                "Choose epochs, rates and networks by the validation images.",
                 right=True,
             ),
         ),
@@ -67,7 +67,7 @@ quiz = Quiz(
         (
             Option(
                 "The layers above learn to use whatever filters they get",
-                "Yes. 156 of 61,706 parameters stand still, and the others make the best of it.",
+                "156 of 61,706 parameters stand still, and the others make the best of it.",
                 right=True,
             ),
             Option(
@@ -76,7 +76,7 @@ quiz = Quiz(
                 "another experiment.",
             ),
             Option(
-                "The first layer had learned nothing when trained",
+                "The first layer had learned nothing when it was trained before",
                 "Training did change its filters: the picture shows it. They were of less use "
                 "than one may think.",
             ),
@@ -91,7 +91,7 @@ quiz = Quiz(
             ),
             Option(
                 "Count layer by layer, and see where the two differ",
-                "Yes. Here the difference came apart into three exact pieces.",
+                "Here the difference came apart into three exact pieces.",
                 right=True,
             ),
             Option(

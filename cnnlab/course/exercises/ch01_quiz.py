@@ -24,7 +24,7 @@ quiz = Quiz(
                 "Height and width both double, so the output has four times the pixels.",
             ),
             Option(
-                "Both stay: the kernel has not changed.",
+                "Both stay as they are: it is the same kernel on more pixels.",
                 "The weights stay, but each of them now works at four times as many places.",
             ),
         ),
@@ -92,7 +92,7 @@ quiz = Quiz(
                 right=True,
             ),
             Option(
-                "Weights, MACs and activations all shrink four times.",
+                "All three shrink four times: weights, MACs and activations.",
                 "The output has the same shape, so its activations take the same memory.",
             ),
         ),
@@ -112,7 +112,7 @@ quiz = Quiz(
                 right=True,
             ),
             Option(
-                "The depthwise one, since it was made for phones.",
+                "The depthwise one, since it was designed to run fast on phones.",
                 "It saves MACs. At equal MACs it took longer than the dense 3x3 in section 6.",
             ),
             Option(

@@ -23,8 +23,7 @@ quiz = Quiz(
             ),
             Option(
                 "The maps kept for training, by the one in between",
-                "Right. The middle map is kept for the backward pass: one more map per extra "
-                "layer.",
+                "The middle map is kept for the backward pass: one more map per extra layer.",
                 right=True,
             ),
         ),
@@ -40,7 +39,7 @@ quiz = Quiz(
             ),
             Option(
                 "8 times the weights: the second layer is 64 to 64",
-                "Right: 38,592 against 4,800. The 5x5 never meets 64 x 64 channels.",
+                "38,592 against 4,800. The 5x5 never meets 64 x 64 channels.",
                 right=True,
             ),
             Option(
@@ -59,7 +58,7 @@ quiz = Quiz(
         (
             Option(
                 "exactly one 5x5, whose kernel can be written down",
-                "Right: convolve the two kernels. Every such stack is a 5x5; not every 5x5 is such "
+                "Convolve the two kernels. Every such stack is a 5x5; not every 5x5 is such "
                 "a stack.",
                 right=True,
             ),
@@ -89,8 +88,8 @@ quiz = Quiz(
             ),
             Option("They cannot be composed into larger kernels", "They can, like any kernels."),
             Option(
-                "Twice the layers, twice the stored maps, and no center",
-                "Right: 11% fewer weights, but twice as many maps to store, and an even kernel "
+                "More layers, more stored maps, no center",
+                "11% fewer weights, but twice as many maps to store, and an even kernel "
                 "shifts by half a pixel.",
                 right=True,
             ),
@@ -108,8 +107,8 @@ quiz = Quiz(
                 "They need not vanish at all; they are added into the 3x3.",
             ),
             Option(
-                "everything before the ReLU is linear once batch norm is fixed",
-                "Right: sums and scalings of kernels are kernels. With the ReLU inside a branch it "
+                "before the ReLU all is linear in evaluation",
+                "Sums and scalings of kernels are kernels. With the ReLU inside a branch it "
                 "would not work.",
                 right=True,
             ),

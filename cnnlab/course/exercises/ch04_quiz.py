@@ -18,8 +18,8 @@ quiz = Quiz(
                 "Each tower has weights of its own.",
             ),
             Option(
-                "96% of the parameters are in the fully connected layers",
-                "Right. Whatever you do to the convolutions, the total hardly notices.",
+                "The linear layers hold 96% of them",
+                "Whatever you do to the convolutions, the total hardly notices.",
                 right=True,
             ),
             Option(
@@ -33,7 +33,7 @@ quiz = Quiz(
         (
             Option(
                 "torchvision's: one narrower tower, without groups",
-                "Right: 64, 192, 384, 256, 256 channels, and no local response normalization.",
+                "64, 192, 384, 256, 256 channels, and no local response normalization.",
                 right=True,
             ),
             Option(
@@ -57,7 +57,7 @@ quiz = Quiz(
             ),
             Option(
                 "the first half of the inputs only",
-                "Right: a product of block-diagonal matrices is block-diagonal. It takes a layer "
+                "A product of block-diagonal matrices is block-diagonal. It takes a layer "
                 "that sees both, as conv3 does.",
                 right=True,
             ),
@@ -89,7 +89,7 @@ quiz = Quiz(
             ),
             Option(
                 "dropout is still active: model.eval() was forgotten",
-                "Right. Or F.dropout was called without training=self.training.",
+                "Or F.dropout was called without training=self.training.",
                 right=True,
             ),
         ),
@@ -103,7 +103,7 @@ quiz = Quiz(
             ),
             Option(
                 "next to no weights, but 13% of its MACs",
-                "Right: 34,848 weights are 0.06% of the network, but each is used 3,025 times.",
+                "34,848 weights are 0.06% of the network, but each is used 3,025 times.",
                 right=True,
             ),
             Option(

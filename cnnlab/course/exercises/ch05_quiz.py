@@ -15,7 +15,7 @@ quiz = Quiz(
             ),
             Option(
                 "Parameters by nine tenths, kept memory hardly at all",
-                "Right: 89% of the parameters sit in the head, and 0.4% of the kept memory.",
+                "89% of the parameters sit in the head, and 0.4% of the kept memory.",
                 right=True,
             ),
             Option(
@@ -42,8 +42,8 @@ quiz = Quiz(
                 "The maps have two sides: four times the pixels.",
             ),
             Option(
-                "The parameters stay, memory and MACs of the convolutions grow four times",
-                "Right: one bill depends on the images, the other does not.",
+                "Only memory and the convolutions' MACs grow: four times",
+                "One bill depends on the images, the other does not.",
                 right=True,
             ),
             Option(
@@ -57,7 +57,7 @@ quiz = Quiz(
         (
             Option(
                 "The places of the maxima in the poolings, as int64",
-                "Right: 8 bytes for each pooled value, twice what the value itself takes.",
+                "8 bytes for each pooled value, twice what the value itself takes.",
                 right=True,
             ),
             Option(
@@ -92,7 +92,7 @@ quiz = Quiz(
             ),
             Option(
                 "512 values, each of them 49 times",
-                "Right: 49 weights per output and channel always act as one, their sum.",
+                "49 weights per output and channel always act as one, their sum.",
                 right=True,
             ),
         ),
@@ -110,7 +110,7 @@ quiz = Quiz(
             ),
             Option(
                 "It came second in classification and first in localization",
-                "Right, so its authors say in the abstract.",
+                "So its authors say in the abstract.",
                 right=True,
             ),
             Option(

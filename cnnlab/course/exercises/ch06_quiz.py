@@ -18,7 +18,7 @@ quiz = Quiz(
             ),
             Option(
                 "the same linear layer, 64 to 64, at each pixel",
-                "Right: 4,096 weights without bias, used 784 times.",
+                "4,096 weights without bias, used 784 times.",
                 right=True,
             ),
             Option(
@@ -37,7 +37,7 @@ quiz = Quiz(
             ),
             Option(
                 "Because its pooling passes all input channels on",
-                "Right: the output is everything that came in, plus what the convolutions add.",
+                "The output is everything that came in, plus what the convolutions add.",
                 right=True,
             ),
             Option(
@@ -63,8 +63,8 @@ quiz = Quiz(
             ),
             Option("Output channels: only 32 are left", "The 3x3 makes 128 of them again."),
             Option(
-                "Whatever differs in the directions that the 1x1 throws away",
-                "Right: two inputs with the same 32 mixtures give the same output.",
+                "Directions that the 1x1 throws away",
+                "Two inputs with the same 32 mixtures give the same output.",
                 right=True,
             ),
         ),
@@ -74,12 +74,12 @@ quiz = Quiz(
         (
             Option(
                 "nearly halves the receptive field, from 715 to 379",
-                "Right: the longest path goes through the largest kernel of each module, and nine "
+                "The longest path goes through the largest kernel of each module, and nine "
                 "modules add up.",
                 right=True,
             ),
             Option(
-                "changes nothing, since the module has a 3x3 anyway",
+                "changes nothing, since every module has a 3x3 in it anyway",
                 "The module's longest path was the 5x5. Now it is the 3x3.",
             ),
             Option(
@@ -100,7 +100,7 @@ quiz = Quiz(
             ),
             Option(
                 "the pooling gives one number per channel, for any map",
-                "Right: 1,024 numbers reach the linear layer, whether the map is 7 x 7 or 12 x 3.",
+                "1,024 numbers reach the linear layer, whether the map is 7 x 7 or 12 x 3.",
                 right=True,
             ),
             Option("average pooling has a stride", "It has none: it averages the whole map."),

@@ -14,8 +14,8 @@ quiz = Quiz(
                 "first suspect: sigmoid slopes are at most 1/4.",
             ),
             Option(
-                "Vanishing gradients: 30 factors of at most 0.25, times the weights",
-                "Right. Look at the gradient per layer before the first step.",
+                "Vanishing gradients: slopes of at most 0.25",
+                "Look at the gradient per layer before the first step.",
                 right=True,
             ),
             Option(
@@ -40,8 +40,8 @@ quiz = Quiz(
                 "It has more layers, so it does; nothing surprising.",
             ),
             Option(
-                "The deeper network has a higher loss on its own training images",
-                "Right. It could copy the shallower one, and does not find that.",
+                "The deeper network's training loss is higher",
+                "It could copy the shallower one, and does not find that.",
                 right=True,
             ),
             Option(
@@ -55,8 +55,8 @@ quiz = Quiz(
         "Why the 2 in He's Var(w) = 2 / fan-in?",
         (
             Option(
-                "ReLU sets half of the values to zero and so halves their mean square",
-                "Right: the factor makes up for it.",
+                "ReLU halves the mean square of the values",
+                "Half of them become zero; the factor makes up for it.",
                 right=True,
             ),
             Option(
@@ -87,8 +87,8 @@ quiz = Quiz(
             ),
             Option("Exploding, since the first one gets more", "1.3 times nothing is nothing."),
             Option(
-                "Vanished, in every layer alike: larger weights or a norm will help",
-                "Right. Ratio and level are two questions.",
+                "Vanished, in all layers alike",
+                "Ratio and level are two questions. Larger weights or a norm will help.",
                 right=True,
             ),
         ),
@@ -99,7 +99,7 @@ quiz = Quiz(
         (
             Option(
                 "its training is not stopped by the size of the gradients",
-                "Right: the size was taken out, the failure stayed.",
+                "The size was taken out, the failure stayed.",
                 right=True,
             ),
             Option(
@@ -112,7 +112,7 @@ quiz = Quiz(
                 "They can: the copy of plain-20 has its training loss.",
             ),
             Option(
-                "no plain network of 56 layers can ever be trained",
+                "no plain network of 56 layers can ever be trained, by any recipe",
                 "It shows something about this recipe and this budget.",
             ),
         ),

@@ -15,7 +15,7 @@ quiz = Quiz(
             ),
             Option(
                 "large gradients that hold for the tiniest of steps only",
-                "Right. The gradient had lost its direction within a millionth of the weights' "
+                "The gradient had lost its direction within a millionth of the weights' "
                 "length, so a step of useful length leads nowhere.",
                 right=True,
             ),
@@ -34,7 +34,7 @@ quiz = Quiz(
         (
             Option(
                 "nothing that is learned, and no MACs",
-                "Right: a copy and an addition. That makes the comparison clean.",
+                "A copy and an addition. That makes the comparison clean.",
                 right=True,
             ),
             Option(
@@ -60,7 +60,7 @@ quiz = Quiz(
             Option("deep networks overfit", "It is the training loss that stays high."),
             Option(
                 "training does not find what exists",
-                "Right. A solution is there; from a random start this training does not reach it.",
+                "A solution is there; from a random start this training does not reach it.",
                 right=True,
             ),
         ),
@@ -75,7 +75,7 @@ quiz = Quiz(
             ),
             Option(
                 "The branch reads all pixels, for more MACs",
-                "Right. A 1x1 with stride 2 skips three of four pixels; a 3x3 with stride 2 "
+                "A 1x1 with stride 2 skips three of four pixels; a 3x3 with stride 2 "
                 "reaches them all.",
                 right=True,
             ),
@@ -91,10 +91,13 @@ quiz = Quiz(
         "its accuracy hardly change?",
         (
             Option("The deleted paths were never trained", "All of them were trained together."),
-            Option("The other blocks have copies of its weights", "Each block has its own."),
             Option(
-                "The shortcut still hands the later blocks nearly the input they know",
-                "Right: deleting takes one small correction away. In a plain chain it takes away "
+                "The other blocks hold copies of the weights that are gone",
+                "Each block has its own.",
+            ),
+            Option(
+                "Later blocks still get nearly the input they know",
+                "Deleting takes one small correction away. In a plain chain it takes away "
                 "everything that block computed.",
                 right=True,
             ),

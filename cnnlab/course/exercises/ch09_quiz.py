@@ -14,7 +14,7 @@ quiz = Quiz(
             ),
             Option(
                 "832 channels: 64 and 24 times 32",
-                "Right: k more with each layer, so linear.",
+                "K more with each layer, so linear.",
                 right=True,
             ),
             Option("768 channels: 24 times 32", "The input is in the concatenation too."),
@@ -34,8 +34,8 @@ quiz = Quiz(
                 "Its layers make 32 channels each, far fewer than ResNet-50's.",
             ),
             Option(
-                "Each layer keeps its own copies of everything that it reads",
-                "Right: concatenated once and normalized once, for each layer anew, so that the "
+                "Each layer keeps its own copy of all it reads",
+                "Concatenated once and normalized once, for each layer anew, so that the "
                 "kept values grow quadratically.",
                 right=True,
             ),
@@ -49,7 +49,7 @@ quiz = Quiz(
         "Recomputing the concatenations in the backward pass",
         (
             Option(
-                "changes the gradients a little, which is the price",
+                "changes the gradients a little, which is the price of the memory",
                 "The same operations on the same numbers: the gradients are equal.",
             ),
             Option(
@@ -59,7 +59,7 @@ quiz = Quiz(
             Option("needs fewer parameters", "The network is the same."),
             Option(
                 "costs time, and lets batch norm count each batch twice",
-                "Right: cat, norm, ReLU and 1x1 run twice, and the first norm of each layer "
+                "Cat, norm, ReLU and 1x1 run twice, and the first norm of each layer "
                 "updates its running statistics twice.",
                 right=True,
             ),
@@ -71,7 +71,7 @@ quiz = Quiz(
         (
             Option(
                 "When its weights for x and for y are equal",
-                "Right: addition is a concatenation whose reader treats old and new alike.",
+                "Addition is a concatenation whose reader treats old and new alike.",
                 right=True,
             ),
             Option(
@@ -94,7 +94,7 @@ quiz = Quiz(
                 "DenseNet, in 2017",
                 "It won a best paper award of CVPR 2017. The task went to SENet.",
             ),
-            Option("ResNet, in 2015", "Right: 3.57% top-5 error, with an ensemble.", right=True),
+            Option("ResNet, in 2015", "3.57% top-5 error, with an ensemble.", right=True),
             Option(
                 "Network in Network, in 2013",
                 "That year Clarifai won. Network in Network inspired the winner of the next.",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import numpy as np
+from functools import cache, lru_cache
 
 from cnnlab.arithmetic import conv_macs, extent, output_size
 from cnnlab.course.explorers.explorer import Choice, Explorer, Slider, Toggle
+from cnnlab.course.explorers.stored import read
 from cnnlab.course.look import (
     GRID,
     HIGHLIGHT,
@@ -26,79 +25,89 @@ from cnnlab.course.look import (
 )
 from cnnlab.course.pictures.cells import grid, image
 from cnnlab.course.pictures.svg import Svg, number
-from cnnlab.data.sets import digits_table
 
-HEIGHT = 616
-_LEFT, _RIGHT, _TOP, _SIDE = 24, 402, 60, 294  # the two maps
+HEIGHT = 580
+_LEFT, _RIGHT, _TOP, _SIDE = 24, 402, 60, 270  # the two maps
 _SLOT, _GAP = 150, 44  # the three small grids below
 
 KERNELS = ("vertical edge", "horizontal edge", "outline", "sharpen", "blur", "identity", "shift")
 
 
-def kernel_values(name: str, size: int) -> np.ndarray:
+Table = list[list[float]]  # rows of numbers
+
+
+def kernel_values(name: str, size: int) -> Table:
     """(size, size) weights of one of `KERNELS`. An even size has no middle: left of it is taken."""
-    weights = np.zeros((size, size))
-    middle = (size - 1) // 2
+    middle, last, even = (size - 1) // 2, size - 1, 1 / size**2
+    places = range(size)
     if name == "vertical edge":  # right minus left; one pixel has no edge
-        if size > 1:
-            weights[:, 0], weights[:, -1] = -1, 1
-    elif name == "horizontal edge":  # below minus above
-        weights = kernel_values("vertical edge", size).T
-    elif name == "outline":  # the pixel against all others in the window
-        weights -= 1
-        weights[middle, middle] = size * size - 1
-    elif name == "sharpen":  # twice the pixel, minus the blur
-        weights -= 1 / size**2
-        weights[middle, middle] += 2
-    elif name == "blur":
-        weights += 1 / size**2
-    elif name == "identity":
-        weights[middle, middle] = 1
-    elif name == "shift":  # the last pixel of the window
-        weights[-1, -1] = 1
-    else:
+        return [[(c == last) - (c == 0) for c in places] for _ in places]
+    if name == "horizontal edge":  # below minus above
+        return [[(r == last) - (r == 0) for _ in places] for r in places]
+    rules = {
+        # the pixel against all others in the window
+        "outline": lambda here, end: size * size - 1 if here else -1,
+        # twice the pixel, minus the blur
+        "sharpen": lambda here, end: 2 - even if here else -even,
+        "blur": lambda here, end: even,
+        "identity": lambda here, end: int(here),
+        # the last pixel of the window
+        "shift": lambda here, end: int(end),
+    }
+    if name not in rules:
         raise ValueError(f"no kernel {name!r}: choose one of {', '.join(KERNELS)}")
-    return weights
+    return [[rules[name](r == c == middle, r == c == last) for c in places] for r in places]
 
 
-def picture(name: str) -> tuple[np.ndarray, float, float]:
+def picture(name: str) -> tuple[Table, float, float]:
     """(pixels, white, ink): a square image of whole numbers and the values drawn white and dark.
 
     "digit": 8 x 8, 0 to 16, the first of scikit-learn's digits. "photograph": 50 x 50 gray, 0 to
-    255, from scikit-learn's china.jpg (by danielbuechele, CC BY 2.0).
+    255, each the mean of 8 x 8 of scikit-learn's china.jpg (by danielbuechele, CC BY 2.0).
     """
-    pixels = _pixels(name)
-    return pixels, *((255.0, 0.0) if name == "photograph" else (0.0, 16.0))
+    return _pixels(name), *((255, 0) if name == "photograph" else (0, 16))
 
 
-@lru_cache(maxsize=2)
-def _pixels(name: str) -> np.ndarray:
-    if name == "digit":
-        return digits_table()[0, :-1].reshape(8, 8)
-    from sklearn.datasets import load_sample_image
-
-    gray = load_sample_image("china.jpg")[0:400, 10:410].mean(2)
-    return gray.reshape(50, 8, 50, 8).mean((1, 3)).round()  # each pixel the mean of 8 x 8
+@cache
+def _pixels(name: str) -> Table:
+    side = 50 if name == "photograph" else 8
+    data = read("pictures")[64:] if name == "photograph" else read("pictures")[:64]
+    return [list(data[row * side : (row + 1) * side]) for row in range(side)]
 
 
-def correlate(
-    image: np.ndarray, weights: np.ndarray, stride: int, padding: int, dilation: int
-) -> np.ndarray:
+def correlate(image: Table, weights: Table, stride: int, padding: int, dilation: int) -> Table:
     """(rows, cols) output of one kernel over one square image, one tap at a time.
 
     Raises GeometryError if the kernel does not fit.
     """
-    size, kernel = len(image), len(weights)
-    out = output_size(size, kernel, stride, padding, dilation)
-    padded = np.pad(image, padding)
-    result = np.zeros((out, out))
+    out = output_size(len(image), len(weights), stride, padding, dilation)
+    padded = _padded(image, padding)
+    result = [[0.0] * out for _ in range(out)]
     reach = (out - 1) * stride + 1
     for row, line in enumerate(weights):
         for col, weight in enumerate(line):
             if weight:
-                top, left = row * dilation, col * dilation
-                result += weight * padded[top : top + reach : stride, left : left + reach : stride]
+                left = col * dilation
+                for place, sums in enumerate(result):
+                    read = padded[row * dilation + place * stride][left : left + reach : stride]
+                    result[place] = [a + weight * b for a, b in zip(sums, read)]
     return result
+
+
+def _padded(image: Table, padding: int) -> Table:
+    wide, side = [0] * padding, len(image) + 2 * padding
+    empty = [[0] * side] * padding
+    return [*empty, *(wide + line + wide for line in image), *empty]
+
+
+@lru_cache(maxsize=64)
+def _output(image: str, values: str, flip: bool, kernel: int, *geometry: int) -> Table:
+    weights = kernel_values(values, kernel)
+    return correlate(_pixels(image), _flipped(weights) if flip else weights, *geometry)
+
+
+def _flipped(weights: Table) -> Table:
+    return [line[::-1] for line in weights[::-1]]
 
 
 def never_read(size: int, kernel: int, stride: int, padding: int, dilation: int) -> list[int]:
@@ -126,15 +135,15 @@ def draw(
     size = len(pixels)
     out = output_size(size, kernel, stride, padding, dilation)
     weights = kernel_values(values, kernel)
-    weights = weights[::-1, ::-1] if flip else weights
-    result = correlate(pixels, weights, stride, padding, dilation)
+    weights = _flipped(weights) if flip else weights
+    result = _output(image, values, flip, kernel, stride, padding, dilation)
     row, col = min(row, out - 1), min(col, out - 1)
     cell = _SIDE / (size + 2 * padding)  # the padded image fills the square
 
     label = (
         f"A {kernel}x{kernel} {values} kernel over a {size}x{size} {image} with stride {stride}, "
         f"padding {padding}, dilation {dilation} gives {out}x{out}; "
-        f"the output at row {row}, column {col} is {_short(result[row, col])}"
+        f"the output at row {row}, column {col} is {_short(result[row][col])}"
     )
     svg = Svg(WIDTH, HEIGHT, label)
     _draw_input(svg, pixels, white, ink, cell, kernel, stride, padding, dilation)
@@ -143,7 +152,8 @@ def draw(
     _draw_formula(svg, size, kernel, stride, padding, dilation, out)
     top, left = row * stride, col * stride
     reach = extent(kernel, dilation)
-    window = np.pad(pixels, padding)[top : top + reach : dilation, left : left + reach : dilation]
+    lines = _padded(pixels, padding)[top : top + reach : dilation]
+    window = [line[left : left + reach : dilation] for line in lines]
     _draw_products(svg, window, weights, white, ink, row, col)
     return str(svg)
 
@@ -151,27 +161,37 @@ def draw(
 def _draw_input(svg, pixels, white, ink, cell, kernel, stride, padding, dilation) -> None:
     size = len(pixels)
     lost = never_read(size, kernel, stride, padding, dilation)
-    unread = np.zeros((size, size), dtype=bool)
-    unread[lost, :] = unread[:, lost] = True
+    unread = [[r in lost or c in lost for c in range(size)] for r in range(size)]
     svg.text(_LEFT, _TOP - 28, f"input {size} × {size}", LARGE, INPUT, bold=True)
     if padding:
         padded = f"padded to {size + 2 * padding} × {size + 2 * padding}"
         svg.text(_LEFT + _SIDE, _TOP - 28, padded, SMALL, MUTED, "end")
-        svg.rect(_LEFT, _TOP, _SIDE, _SIDE, fill="#efece4", stroke=MUTED, dash="3 3")
-    count = int(unread.sum())
+        svg.rect(
+            _LEFT,
+            _TOP,
+            _SIDE,
+            _SIDE,
+            fill=_colors([[0]], white, ink)[0][0],
+            stroke=MUTED,
+            dash="3 3",
+        )
+    count = sum(map(sum, unread))
     read, color = "every pixel is read", MUTED
     if count:
         read, color = f"{count:,} of {size**2:,} pixels are never read (faded)", HIGHLIGHT
     svg.text(_LEFT, _TOP - 9, read, SMALL, color)
     left, top, side = _LEFT + padding * cell, _TOP + padding * cell, size * cell
-    faded = np.where(unread, pixels + (white - pixels) * 0.75, pixels)
+    faded = [
+        [p + (white - p) * 0.75 if off else p for p, off in zip(*both)]
+        for both in zip(pixels, unread)
+    ]
     image(svg, left, top, side, side, faded, white, ink)
     svg.rect(left, top, side, side, stroke=GRID)
 
 
 def _draw_output(svg, result, white, ink, cell, row, col) -> None:
     out = len(result)
-    low, high = float(result.min()), float(result.max())
+    low, high = min(map(min, result)), max(map(max, result))
     svg.text(_RIGHT, _TOP - 28, f"output {out} × {out}", LARGE, OUTPUT, bold=True)
     signed = " (blue below zero)" if low < 0 else ""
     svg.text(_RIGHT, _TOP - 9, f"from {_short(low)} to {_short(high)}{signed}", SMALL, MUTED)
@@ -219,7 +239,7 @@ def _draw_formula(svg, size, kernel, stride, padding, dilation, out) -> None:
 def _draw_products(svg, window, weights, white, ink, row, col) -> None:
     """window x kernel = products, and their sum: one output pixel."""
     kernel = len(weights)
-    products = window * weights
+    products = [[a * b for a, b in zip(*lines)] for lines in zip(window, weights)]
     cell = min(50, _SLOT / kernel)
     side, middle = kernel * cell, _TOP + _SIDE + 88 + _SLOT / 2
     for index, (title, values, low, high, sign) in enumerate(
@@ -232,26 +252,26 @@ def _draw_products(svg, window, weights, white, ink, row, col) -> None:
         x = _LEFT + index * (_SLOT + _GAP)
         svg.text(x + _SLOT / 2, middle - _SLOT / 2 - 8, title, SMALL, MUTED, "middle")
         left, top = x + (_SLOT - side) / 2, middle - side / 2
-        texts = [[_short(v) for v in line] for line in values] if kernel <= 5 else None
+        texts = [[_short(v) if kernel <= 5 else _tight(v) for v in line] for line in values]
         colors = _colors(values, low, high)
         grid(svg, left, top, kernel, kernel, cell, values=colors, texts=texts)
         svg.text(x + _SLOT + _GAP / 2, middle + 6, sign, TITLE, INK, "middle")
     x = _LEFT + 3 * (_SLOT + _GAP)
     svg.text(x, middle - 18, "their sum", SMALL, MUTED)
-    svg.text(x, middle + 7, _short(products.sum()), 22, OUTPUT, bold=True)
+    svg.text(x, middle + 7, _short(sum(map(sum, products))), 22, OUTPUT, bold=True)
     svg.text(x, middle + 28, f"at row {row},", SMALL, MUTED)
     svg.text(x, middle + 44, f"column {col}", SMALL, MUTED)
 
 
-def _colors(values: np.ndarray, low: float, high: float) -> list[list[str]]:
+def _colors(values: Table, low: float, high: float) -> list[list[str]]:
     """As `cells.image` shades them, with low > high for a photograph."""
     if low > high:
         return [[mix("#ffffff", INK, (low - v) / (low - high)) for v in line] for line in values]
-    return [[shade(v, low, high) for v in line] for line in values.tolist()]
+    return [[shade(v, low, high) for v in line] for line in values]
 
 
-def _symmetric(values: np.ndarray) -> tuple[float, float]:
-    reach = float(np.abs(values).max()) or 1.0
+def _symmetric(values: Table) -> tuple[float, float]:
+    reach = float(max(abs(value) for line in values for value in line)) or 1.0
     return -reach, reach
 
 
@@ -259,6 +279,15 @@ def _short(value: float) -> str:
     """Three digits, or all digits of a whole part: 0.111, 5.33, -12, 1020."""
     text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return "0" if float(text) == 0 else text.replace("-", "\u2212")
+
+
+def _tight(value: float) -> str:
+    """At most four characters, for small cells: .02, 0.5, -48, 12k."""
+    size = abs(value)
+    text = f"{size / 1000:.0f}k" if size >= 1000 else f"{size:.0f}"
+    if 0 < size < 10 and size != int(size):
+        text = f"{size:.1f}" if size >= 0.1 else f"{size:.2f}".removeprefix("0")
+    return ("\u2212" if value < 0 else "") + text
 
 
 def _picked(state: dict, key: str) -> dict:

@@ -25,8 +25,8 @@ LEFT, CELL = 24, 12  # the side view: one pixel is a 12 px cell
 RIGHT, PIXEL = 456, 7.5  # the top view
 INPUT_ROW, TOP_ROW = 226, 58
 BASE = 384  # of the bars, and bottom of the image
-TABLE, ROW = 508, 23
-HEIGHT = 680
+TABLE, ROW = 516, 23
+HEIGHT = 686
 
 
 class Taps(NamedTuple):
@@ -118,8 +118,8 @@ def draw(
     _side_view(svg, stack, padded, sizes, windows, across)
     _bars(svg, across, window, column, sigma)
     _top_view(svg, sizes[-1], window, (row, column), down, across, sigma)
-    svg.text(LEFT, 432, _facts(window, column), TEXT)
-    svg.text(LEFT, 453, _sight(window, across, column), TEXT)
+    svg.text(LEFT, 427, _facts(window, column), TEXT)
+    svg.paragraph(LEFT, 447, _sight(window, across, column), 672, TEXT)
     _table(svg, stack, padded, sizes, windows, layer)
     return str(svg)
 
@@ -367,13 +367,11 @@ _COLUMNS = tuple(zip(_NAMES, (36, 132, 200, 274, 356, 428, 496, 566, 684)))  # a
 
 def _table(svg: Svg, stack, padded, sizes, windows, layer: int) -> None:
     """One line per layer, the first at the top; a click on a line hands it to the sliders."""
-    x = LEFT
-    if len(stack) < MOST_LAYERS:
-        x = _button(svg, x, TABLE - 38, "add a layer", "add")
-    if len(stack) > 1:
-        x = _button(svg, x, TABLE - 38, f"remove layer {layer + 1}", "remove")
+    # Both stay where they are, so that a key's focus does, too; one that can do nothing is pale.
+    x = _button(svg, LEFT, TABLE - 36, "add a layer", "add", len(stack) < MOST_LAYERS)
+    _button(svg, x, TABLE - 36, f"remove layer {layer + 1}", "remove", len(stack) > 1)
     hint = f"The sliders set layer {layer + 1}. Click a line to choose another."
-    svg.text(696, TABLE - 22, hint, SMALL, MUTED, "end")
+    svg.text(696, TABLE - 20, hint, SMALL, MUTED, "end")
     for name, x in _COLUMNS:
         svg.text(x, TABLE + 12, name, SMALL, MUTED, "start" if x == 36 else "end")
     svg.path(f"M{LEFT} {TABLE + 19}h672", stroke=GRID)
@@ -391,10 +389,10 @@ def _table(svg: Svg, stack, padded, sizes, windows, layer: int) -> None:
         svg.rect(LEFT, y, 672, ROW - 2, fill="#ffffff00", radius=4, pick=key, label=label)
 
 
-def _button(svg: Svg, x: float, y: float, text: str, key: str) -> float:
+def _button(svg: Svg, x: float, y: float, text: str, key: str, able: bool) -> float:
     """A small button; gives the x after it."""
-    width = 20 + 7.2 * len(text)
-    svg.rect(x, y, width, 24, fill="#ffffff", stroke=MUTED, radius=5)
-    svg.text(x + width / 2, y + 16, text, SMALL, INK, "middle")
-    svg.rect(x, y, width, 24, fill="#ffffff00", radius=5, pick=key, label=text)
+    width, label = 20 + 7.2 * len(text), text if able else f"{text}: not possible now"
+    svg.rect(x, y, width, 24, fill="#ffffff", stroke=MUTED if able else GRID, radius=5)
+    svg.text(x + width / 2, y + 16, text, SMALL, INK if able else MUTED, "middle")
+    svg.rect(x, y, width, 24, fill="#ffffff00", radius=5, pick=key, label=label)
     return x + width + 10

@@ -30,14 +30,22 @@ from cnnlab.course.look import (
     mix,
 )
 from cnnlab.course.pictures.svg import Svg
-from cnnlab.models.vgg import TABLE, WIDTHS
 
-HEIGHT = 680
+HEIGHT = 566
 _LEFT, _RIGHT = 20, WIDTH - 20
-_TOP, _BOTTOM = 86, 558  # the rows of layers
+_TOP, _BOTTOM = 150, 556  # the rows of layers
 _COLUMNS = (92, 298, 504)  # where the bars of each column begin
 _BAR = 112  # the longest bar
 HEAD = 4096  # width of the two hidden linear layers
+WIDTHS = (64, 128, 256, 512, 512)
+# Kernels of each stage, as in cnnlab.models.vgg, which needs PyTorch; a test compares the two.
+TABLE = {
+    "A": "3 3 33 33 33",
+    "B": "33 33 33 33 33",
+    "C": "33 33 331 331 331",
+    "D": "33 33 333 333 333",
+    "E": "33 33 3333 3333 3333",
+}
 
 
 @dataclass(frozen=True)
@@ -69,8 +77,8 @@ def lines(variant: str, batch_norm: bool, size: int) -> tuple[Line, ...]:
         )
     before, values = 3, 3 * size**2
     rows = [Line("image", 0, floats=values, live=values)]
-    for stage, (kernels, width) in enumerate(zip(TABLE[variant], WIDTHS), 1):
-        for place, kernel in enumerate(kernels, 1):
+    for stage, (kernels, width) in enumerate(zip(TABLE[variant].split(), WIDTHS), 1):
+        for place, kernel in enumerate(map(int, kernels), 1):
             made = width * size**2
             norm = 2 * width if batch_norm else 0  # scale and shift; or a mean and a deviation
             rows.append(
@@ -185,7 +193,7 @@ def draw(
     for index, row in enumerate(rows):
         svg.text(_LEFT, _TOP + (index + 0.5) * step + SMALL * 0.36, row.name, SMALL, INK)
     _two_bills(svg, total.fixed, images, batch, training)
-    svg.text(_LEFT, HEIGHT - 18, verdict, TEXT - 0.5, bold=True)
+    svg.text(_LEFT, 26, verdict, TEXT - 0.5, bold=True)  # beside the sliders that change it
     return str(svg)
 
 
@@ -269,9 +277,9 @@ def _column(
     most = ", ".join(first) if len(first) < 3 else f"{len(first)} layers"
     each = " each" if len(first) > 1 else ""
     share = f": {top / sum(values):.0%}{each}" if added else ": the most at once"
-    svg.text(x, 30, title, TEXT, bold=True)
-    svg.text(x, 49, whole, SMALL)
-    svg.text(x, 66, most + share, SMALL, MUTED)
+    svg.text(x, 108, title, TEXT, bold=True)
+    svg.text(x, 125, whole, SMALL)
+    svg.text(x, 141, most + share, SMALL, MUTED)
     for index, value in enumerate(values):
         if value:
             y, length = _TOP + index * step, _BAR * value / top
@@ -285,11 +293,11 @@ def _column(
 
 def _two_bills(svg: Svg, fixed: int, images: int, batch: int, training: bool) -> None:
     """Both bills as one bar: paid once, and paid for the images of a batch."""
-    y, room = 594, _RIGHT - _LEFT
+    y, room = 60, _RIGHT - _LEFT
     share = fixed / (fixed + images)
     once = "weights, gradients, momentum" if training else "weights"
     svg.text(_LEFT, y - 10, f"Once: {once}, {bytes_text(fixed)}", SMALL)
-    svg.text(_RIGHT, y - 10, f"For {_images(batch)}: {bytes_text(images)}", SMALL, anchor="end")
-    svg.rect(_LEFT, y, room * share, 22, KERNEL)
-    svg.rect(_LEFT + room * share, y, room * (1 - share), 22, INPUT)
-    svg.text(_RIGHT, y + 40, f"{bytes_text(fixed + images)} together", SMALL, MUTED, "end")
+    each = f"For {_images(batch)}: {bytes_text(images)}, together {bytes_text(fixed + images)}"
+    svg.text(_RIGHT, y - 10, each, SMALL, anchor="end")
+    svg.rect(_LEFT, y, room * share, 20, KERNEL)
+    svg.rect(_LEFT + room * share, y, room * (1 - share), 20, INPUT)

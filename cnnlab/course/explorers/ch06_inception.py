@@ -175,15 +175,19 @@ def _verdict(wide: Module, narrow: Module, weights: list[int]) -> str:
     share = weights[1] / weights[0]
     start = "The reduced one has" if share < 1 else "No bargain: the reduced one has"
     return (
-        f"{start} {share:.2f}x the weights, and {count_text(sum(narrow.channels))} channels "
+        f"{start} {share:.2f}x the weights, and {_channels(sum(narrow.channels))} "
         f"instead of {count_text(sum(wide.channels))}."
     )
+
+
+def _channels(count: int) -> str:
+    return f"{count_text(count)} channel{'s' * (count != 1)}"
 
 
 def _module(svg: Svg, x: float, title: str, module: Module, size: int, widest: int) -> None:
     """Input bar, four branches, output bar; the bars are as long as there are channels."""
     svg.text(x, 28, title, LARGE, bold=True)
-    svg.text(x, 50, f"in: {count_text(module.inputs)} channels of {size} x {size}", SMALL, MUTED)
+    svg.text(x, 50, f"in: {_channels(module.inputs)} of {size} x {size}", SMALL, MUTED)
     svg.rect(x, 58, _PANEL * module.inputs / widest, 16, mix("#ffffff", INK, 0.25), INK, 0.8)
     pitch, width = _PANEL / 4, 70
     middles = [x + pitch * (index + 0.5) for index in range(4)]
@@ -235,7 +239,7 @@ def _output(
         svg.rect(left, 282, right - left, 20, color, INK, 0.8)
         left = right
     parts = " + ".join(map(count_text, module.channels))
-    svg.text(x, 321, f"out: {parts} = {count_text(sum(module.channels))} channels", SMALL, INK)
+    svg.text(x, 321, f"out: {parts} = {_channels(sum(module.channels))}", SMALL, INK)
 
 
 def _pair(svg: Svg, y: float, name: str, unit: str, wide: int, narrow: int) -> None:

@@ -1,40 +1,29 @@
 """Chapters 07 and 08: how a signal and its gradient get through a deep network, layer by layer.
 
 Every picture shows a real forward and a real backward pass of eight digits through a network with
-random weights. Numbers are float64: a gradient of 1e-90 is still a number then, and rounding does
-not show in the picture, so it is the same on every machine.
+random weights. They were made once, in float64, where a gradient of 1e-90 is still a number, and
+are looked up here: the picture is the same on every machine, and needs no PyTorch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cache
 from math import inf, log10
 from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from cnnlab.course.explorers.explorer import Choice, Explorer, Slider, Toggle
+from cnnlab.course.explorers.stored import read, unpack
 from cnnlab.course.look import GRID, HIGHLIGHT, INK, INPUT, KERNEL, LARGE, MUTED, SMALL, TEXT, WIDTH
 from cnnlab.course.pictures.svg import Svg, number
-from cnnlab.data.sets import load
 
-CHANNELS, IMAGES = 16, 8
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "ReLU": torch.relu,
-    "none": lambda x: x,
-}
-# Standard deviation of the normal distribution that weights are drawn from.
-INITIALIZATIONS: dict[str, Callable[[int, int], float]] = {
-    "Xavier": lambda fan_in, fan_out: (2 / (fan_in + fan_out)) ** 0.5,
-    "He": lambda fan_in, fan_out: (2 / fan_in) ** 0.5,
-    "small, 0.01": lambda fan_in, fan_out: 0.01,
-    "large, 0.3": lambda fan_in, fan_out: 0.3,
-}
+DEPTHS = range(4, 58, 2)
+ACTIVATIONS = ("sigmoid", "tanh", "ReLU", "none")
+# Weights are drawn from a normal distribution with the variance 2 / (fan-in + fan-out), 2 / fan-in,
+# or with the standard deviation that is named.
+INITIALIZATIONS = ("Xavier", "He", "small, 0.01", "large, 0.3")
+PER_DECADE = 2000  # stored are logarithms in whole steps: numbers are right to 0.06%
+NOTHING = -(10**6)  # stored for zero
 
 HEIGHT = 566
 _LEFT, _RIGHT = 76, WIDTH - 178  # of both panels; the words stand at the right
@@ -62,59 +51,51 @@ class Flow(NamedTuple):
         return self.gradients[0] / self.gradients[-1] if self.gradients[-1] else inf
 
 
-@lru_cache(maxsize=512)
 def flow(
     depth: int,
     activation: str = "ReLU",
     init: str = "He",
     norm: bool = False,
     skip: bool = False,
-    seed: int = 0,
 ) -> Flow:
-    """Send eight digits forward and the gradient of their loss back, through random weights.
+    """What came of eight digits sent forward and the gradient of their loss sent back.
 
     depth - 1 convolutions 3x3 of 16 channels without bias, then the mean of each map and a linear
     layer. Maps stay 8 x 8; left meets right and top meets bottom, since zeros around the map would
     take a share of the signal in every layer. `norm`: batch norm after each convolution. `skip`:
-    after the first one, every two convolutions are bridged, as in ResNet. Raises ValueError for a
-    depth that does not come out even, or a name that does not exist.
+    after the first one, every two convolutions are bridged, as in ResNet. Measured once for every
+    state, by `measure_flow` in tests/tools/stored.py. Raises ValueError for a depth that does not
+    come out even, or a name that does not exist.
     """
     _check(depth, activation, init)
-    active, spread = ACTIVATIONS[activation], INITIALIZATIONS[init]
-    images, labels = _digits()
-    generator = torch.Generator().manual_seed(seed)
-    weights: list[Tensor] = []
-    outputs: list[Tensor] = []
+    return _flows()[depth, activation, init, bool(norm), bool(skip)]
 
-    def convolution(x: Tensor) -> Tensor:
-        fan_in, fan_out = 9 * x.shape[1], 9 * CHANNELS
-        weight = torch.randn(CHANNELS, x.shape[1], 3, 3, generator=generator, dtype=torch.float64)
-        weights.append((weight * spread(fan_in, fan_out)).requires_grad_())
-        y = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="circular"), weights[-1])  # (8, 16, 8, 8)
-        outputs.append(F.batch_norm(y, None, None, training=True) if norm else y)
-        return outputs[-1]
 
-    x = active(convolution(images))
-    for _ in range((depth - 2) // 2):
-        y = convolution(active(convolution(x)))
-        x = active(x + y if skip else y)
-    head = torch.randn(10, CHANNELS, generator=generator, dtype=torch.float64) / CHANNELS**0.5
-    loss = F.cross_entropy(x.mean((2, 3)) @ head.T, labels)
-    gradients = torch.autograd.grad(loss, weights)
-    with torch.no_grad():
-        measured = torch.stack(
-            [
-                torch.stack(
-                    (
-                        g.norm() / w.norm(),
-                        y.square().mean().sqrt(),
-                        y.var(0, correction=0).mean().sqrt(),
-                    )
-                )
-                for g, w, y in zip(gradients, weights, outputs)
-            ]
-        )
-    return Flow(*map(tuple, measured.T.tolist()), loss.item())
+def states() -> list[tuple[int, str, str, bool, bool]]:
+    """Every network there is to choose, in the order in which they are stored."""
+    both = (False, True)
+    return [
+        (d, a, i, n, s)
+        for a in ACTIVATIONS
+        for i in INITIALIZATIONS
+        for n in both
+        for s in both
+        for d in DEPTHS
+    ]
+
+
+@cache
+def _flows() -> dict[tuple[int, str, str, bool, bool], Flow]:
+    numbers = [0.0 if n == NOTHING else 10.0 ** (n / PER_DECADE) for n in unpack(read("flow"))]
+    found, place = {}, 0
+    for state in states():
+        rows = []
+        for _ in range(3):
+            rows.append(tuple(numbers[place : place + state[0] - 1]))
+            place += state[0] - 1
+        found[state] = Flow(*rows, numbers[place])
+        place += 1
+    return found
 
 
 def draw(depth: int, activation: str, init: str, norm: bool, skip: bool) -> str:
@@ -143,8 +124,10 @@ def draw(depth: int, activation: str, init: str, norm: bool, skip: bool) -> str:
 
     top, bottom = _SIGNAL
     _axes(svg, _SIGNAL, _DECADES[1], last)
-    _points(svg, _SIGNAL, _DECADES[1], passed.sizes, KERNEL)
     _points(svg, _SIGNAL, _DECADES[1], passed.spreads, INK, hollow=True)
+    _points(
+        svg, _SIGNAL, _DECADES[1], passed.sizes, KERNEL
+    )  # a dot inside its square, not under it
     svg.text(x, top + 16, "Signal", TEXT, bold=True)
     svg.text(x, top + 34, "before the activation", SMALL, MUTED)
     for line, (color, text) in enumerate(
@@ -177,7 +160,7 @@ def gradient_flow(
     `find`: what a reader should find out, in place of chapter 07's questions.
     """
     controls = (
-        Slider("depth", "layers", 4, 56, depth, 2),
+        Slider("depth", "layers", DEPTHS[0], DEPTHS[-1], depth, 2),
         Choice("activation", "activation", list(ACTIVATIONS), activation),
         Choice("init", "initialization", list(INITIALIZATIONS), init),
         Toggle("norm", "batch norm after each convolution", norm),
@@ -229,13 +212,6 @@ def _built(depth: int, activation: str, init: str, norm: bool, skip: bool) -> st
     return ", ".join(parts + ["batch norm"] * norm + ["skips"] * skip)
 
 
-@lru_cache(maxsize=1)
-def _digits() -> tuple[Tensor, Tensor]:
-    train = load("digits").train
-    images = train.images[:IMAGES].double()
-    return (images - images.mean()) / images.std(), train.labels[:IMAGES]
-
-
 def _check(depth: int, activation: str, init: str) -> None:
     for what, name, known in (
         ("activation", activation, ACTIVATIONS),
@@ -243,10 +219,10 @@ def _check(depth: int, activation: str, init: str) -> None:
     ):
         if name not in known:
             raise ValueError(f"no {what} {name!r}; choose one of {', '.join(known)}.")
-    if depth < 4 or depth % 2:
+    if depth not in DEPTHS:
         raise ValueError(
             f"{depth} layers do not come out even: one convolution, then pairs, then "
-            "a linear layer. Choose an even number from 4."
+            f"a linear layer. Choose an even number from {DEPTHS[0]} to {DEPTHS[-1]}."
         )
 
 
@@ -297,9 +273,9 @@ def _points(
 
 def _mark(svg: Svg, x: float, y: float, color: str, hollow: bool) -> None:
     if hollow:
-        svg.rect(x - 2.5, y - 2.5, 5, 5, "#ffffff", color, 1.2)
+        svg.rect(x - 4, y - 4, 8, 8, "none", color, 1)
     else:
-        svg.circle(x, y, 3, color)
+        svg.circle(x, y, 2.6, color)
 
 
 def _across(layer: int, last: int) -> float:

@@ -7,7 +7,6 @@ from math import comb
 
 from cnnlab.course.explorers.explorer import Explorer, Slider
 from cnnlab.course.look import (
-    GRID,
     HIGHLIGHT,
     INK,
     INPUT,
@@ -95,6 +94,15 @@ def draw(blocks: int, gain: float, deleted: Collection[int]) -> str:
         bold=True,
     )
     _chain(svg, _PLAIN, blocks, cut, skips=False)
+    if cut:
+        svg.text(
+            WIDTH - 28,
+            _PLAIN + 45,
+            "what a deleted block got is passed on: its successor reads what it never met",
+            SMALL,
+            HIGHLIGHT,
+            "end",
+        )
 
     _panel(
         svg,
@@ -163,7 +171,8 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _chain(svg: Svg, y: float, blocks: int, cut: set[int], skips: bool) -> None:
-    """Input, blocks and output on one wire; behind the first cut nothing arrives unless skipped."""
+    """Input, blocks and output on one wire. A deleted block's input is passed on: by the shortcut,
+    or in a plain chain around the block, and what follows is no longer what was trained."""
     slot = (_RIGHT - _LEFT) / blocks
     side, high = min(slot * 0.58, 46), 34
     alive = True
@@ -188,13 +197,15 @@ def _chain(svg: Svg, y: float, blocks: int, cut: set[int], skips: bool) -> None:
                 y,
                 end,
                 y,
-                INK if alive else GRID,
+                INK if alive else HIGHLIGHT,
                 2 if alive else 1.5,
-                "" if alive else "4 3",
             )
+        elif skips:
+            svg.line(start, y, middle - side / 2, y, INK, 1.5)
         else:
-            svg.line(start, y, middle - side / 2, y, INK if alive else GRID, 1.5)
-            alive = alive and skips
+            low = number(y + high / 2 + 9)
+            svg.path(f"M{number(start)} {y}V{low}H{number(end)}V{y}", stroke=HIGHLIGHT, line=1.5)
+            alive = False
         fill = "#ffffff" if gone else mix(INPUT, "#ffffff", 0 if alive else 0.75)
         words = f"block {block}, " + ("deleted" if gone else "in place")
         box = middle - side / 2, y - high / 2, side, high
