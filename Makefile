@@ -2,7 +2,7 @@
 #   make lab                          make test
 #   make lab PYTHON=python3.12        make test ONLY=tests/test_arithmetic.py
 .DEFAULT_GOAL := help
-.PHONY: help environment lab test check refresh bench shots latency clean
+.PHONY: help environment lab test test-long check refresh bench shots latency clean
 
 IN := .venv/bin/python
 export PYTHON
@@ -27,6 +27,7 @@ help:
 	@echo ""
 	@echo "For those who work on the course:"
 	@echo "make lab AT=notebooks   opens the notebooks themselves, not a learner's copies"
+	@echo "make test-long  other front ends: Notebook 7 and marimo, installed for the run"
 	@echo "make check      format, notebooks normalized, imports, dependency lists; sizes (seconds)"
 	@echo "make refresh    run and normalize every notebook; one: make refresh NB=notebooks/01-*.ipynb"
 	@echo "make bench      time the course beside its peers: make bench BENCH=start, trace or train,"
@@ -43,6 +44,9 @@ lab: environment
 
 test: environment
 	@$(IN) -m pytest -p tests.suite $(NBVAL) $(SHARED) $(ONLY)
+
+test-long: environment
+	@CNNLAB_LONG=1 $(IN) -m pytest -p tests.suite tests/long
 
 check: environment
 	@$(IN) -m ruff format --check --quiet . || \

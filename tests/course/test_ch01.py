@@ -379,12 +379,12 @@ def test_large_kernels_show_their_numbers_too(image, values):
     state = {**START, "image": image, "values": values, "padding": 3}
     small, large = (texts(draw(**{**state, "kernel": kernel})) for kernel in (5, 7))
     assert len(large) == len(small) + 3 * 24
-    assert all(len(text) <= 4 for text in large if re.fullmatch("\u2212?[.\\d]+k?", text))
+    assert all(len(text) <= 4 for text in large if re.fullmatch("-?[.\\d]+k?", text))
 
 
 @pytest.mark.parametrize(
     "value, text",
-    [(1 / 49, ".02"), (0.98, "1.0"), (-48, "\u221248"), (12240, "12k"), (0, "0"), (2.5, "2.5")],
+    [(1 / 49, ".02"), (0.98, "1.0"), (-48, "-48"), (12240, "12k"), (0, "0"), (2.5, "2.5")],
 )
 def test_small_cells_have_short_numbers(value, text):
     assert _tight(value) == text

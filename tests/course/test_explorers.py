@@ -1,11 +1,13 @@
 import base64
 import io
 import json
+import re
 import struct
 import subprocess
 import sys
 import threading
 import types
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
@@ -300,6 +302,21 @@ def test_the_stored_numbers_are_small():
 def test_what_is_packed_comes_out_again():
     numbers = [5, 5, -1_000_000, 123_456_789, 0]
     assert stored.unpack(stored.pack(numbers)) == numbers
+
+
+def test_sliders_and_verdict_share_a_window_of_900_pixels():
+    """JupyterLab leaves 780 pixels to the notebook; a row of two controls takes 30."""
+    for path in Path(widget.__file__).parent.glob("ch[0-9][0-9]_*.py"):
+        module = import_module(f"cnnlab.course.explorers.{path.stem}")
+        (make,) = (
+            f
+            for name, f in vars(module).items()
+            if name[0] != "_" and getattr(f, "__annotations__", {}).get("return") == "Explorer"
+        )
+        ours = make()
+        rows = (len(ours.page()["controls"]) + 1) // 2
+        height = float(re.search(r'viewBox="0 0 \S+ ([\d.]+)"', ours.svg).group(1))
+        assert 40 + 30 * rows + height <= 780, path.stem
 
 
 # The stored page

@@ -26,9 +26,9 @@ from cnnlab.course.look import (
 from cnnlab.course.pictures.cells import grid, image
 from cnnlab.course.pictures.svg import Svg, number
 
-HEIGHT = 580
+HEIGHT = 588
 _LEFT, _RIGHT, _TOP, _SIDE = 24, 402, 60, 270  # the two maps
-_SLOT, _GAP = 150, 44  # the three small grids below
+_SLOT, _GAP = 158, 36  # the three small grids below
 
 KERNELS = ("vertical edge", "horizontal edge", "outline", "sharpen", "blur", "identity", "shift")
 
@@ -287,7 +287,7 @@ def _tight(value: float) -> str:
     text = f"{size / 1000:.0f}k" if size >= 1000 else f"{size:.0f}"
     if 0 < size < 10 and size != int(size):
         text = f"{size:.1f}" if size >= 0.1 else f"{size:.2f}".removeprefix("0")
-    return ("\u2212" if value < 0 else "") + text
+    return ("-" if value < 0 else "") + text  # narrower than a minus sign
 
 
 def _picked(state: dict, key: str) -> dict:

@@ -14,13 +14,14 @@ import anywidget
 import traitlets
 
 from cnnlab.course.explorers.explorer import Explorer
-from cnnlab.course.look import MUTED, SMALL
+from cnnlab.course.look import MUTED, PAPER, SMALL
 from cnnlab.course.pictures import svg as drawings
 
 MOVE = "A stored picture: run this cell in JupyterLab (Shift+Enter) to move it."
 STRIP = 30  # height of that line, below the picture
 _SIZE = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
-STORED_BYTES = 58_000  # of SVG and PNG together, as they stand in a notebook
+STORED_BYTES = 57_000  # of SVG and PNG together, as they stand in a notebook
+COLORS = 64
 
 
 class ExplorerView(anywidget.AnyWidget):
@@ -44,9 +45,10 @@ def bundle(explorer: Explorer) -> tuple[dict[str, object], dict[str, object]]:
     data, about = widget_bundle(explorer.view)
     svg = still(explorer.svg)
     width, height = (float(n) for n in _SIZE.search(svg).groups())
-    alt = {"alt": f"{explorer!r}."}
+    words = f"{repr(explorer).rstrip('.')}."
+    alt = {"alt": words}
     data |= {
-        "text/plain": f"{explorer!r}. Run the cell to move it.",
+        "text/plain": f"{words} Run the cell to move it.",
         "image/svg+xml": svg,
         "image/png": small_png(svg, STORED_BYTES - len(svg)),
     }
@@ -77,22 +79,20 @@ def still(svg: str) -> str:
 
 
 def small_png(svg: str, room: float) -> bytes:
-    """The PNG of a picture in few colors, as sharp as fits into `room` bytes of base64."""
+    """The PNG of a picture in its 64 most frequent colors, as sharp as fits into `room` bytes of
+    base64. Its text chunk "Description" is the SVG's label."""
     from PIL import Image, PngImagePlugin
 
-    whole = Image.open(io.BytesIO(drawings.to_png(svg)))
     about = PngImagePlugin.PngInfo()
-    for key, text in whole.info.items():
-        if isinstance(text, str):
-            about.add_itxt(key, text)
-    drawn, width = whole.convert("RGB"), float(_SIZE.search(svg).group(1))
+    about.add_itxt("Description", drawings.label_of(svg))
     for zoom in (2, 1.5, 1):
-        if (share := zoom * width / drawn.width) > 1:
-            continue
-        sides = [round(side * share) for side in drawn.size]
-        scaled = drawn if share == 1 else drawn.resize(sides, Image.Resampling.LANCZOS)
+        drawn = Image.open(io.BytesIO(drawings.render(svg, zoom))).convert("RGBA")
+        drawn = Image.alpha_composite(Image.new("RGBA", drawn.size, PAPER), drawn).convert("RGB")
+        counted = sorted(drawn.getcolors(drawn.width * drawn.height), reverse=True)[:COLORS]
+        palette = Image.new("P", (1, 1))
+        palette.putpalette([part for _, color in counted for part in color])
         file = io.BytesIO()
-        few = scaled.quantize(64, dither=Image.Dither.NONE)
+        few = drawn.quantize(palette=palette, dither=Image.Dither.NONE)
         few.save(file, "PNG", optimize=True, pnginfo=about)
         if file.tell() * 4 / 3 <= room:
             break

@@ -196,21 +196,26 @@ def label_of(svg: str) -> str:
 
 
 def to_png(svg: str) -> bytes:
-    """The SVG drawn at twice its size (once, where that is over 150 kB), the same everywhere: the
-    only fonts are those that matplotlib brings. Its text chunk "Description" is the SVG's label."""
+    """The SVG drawn at twice its size (once, where that is over 150 kB). Its text chunk
+    "Description" is the SVG's label."""
+    for zoom in (2, 1):
+        png = render(svg, zoom)
+        if len(png) <= _PNG_BYTES:
+            break
+    text = b"Description\0\0\0\0\0" + label_of(svg).encode()
+    chunk = struct.pack(">I", len(text)) + b"iTXt" + text + struct.pack(">I", crc32(b"iTXt" + text))
+    return png[:_FIRST] + chunk + png[_FIRST:]
+
+
+def render(svg: str, zoom: float) -> bytes:
+    """The SVG as a PNG, the same everywhere: the only fonts are those that matplotlib brings."""
     import matplotlib
     import resvg_py
 
     folder, family = Path(matplotlib.get_data_path(), "fonts", "ttf"), "DejaVu Sans"
     fonts = {"font_family": family, "sans_serif_family": family, "skip_system_fonts": True}
     fonts["font_files"] = [str(folder / f"DejaVuSans{weight}.ttf") for weight in ("", "-Bold")]
-    for zoom in (2, 1):
-        png = bytes(resvg_py.svg_to_bytes(svg_string=svg, zoom=zoom, **fonts))
-        if len(png) <= _PNG_BYTES:
-            break
-    text = b"Description\0\0\0\0\0" + label_of(svg).encode()
-    chunk = struct.pack(">I", len(text)) + b"iTXt" + text + struct.pack(">I", crc32(b"iTXt" + text))
-    return png[:_FIRST] + chunk + png[_FIRST:]
+    return bytes(resvg_py.svg_to_bytes(svg_string=svg, zoom=zoom, **fonts))
 
 
 def sentence(text: str, width: float = WIDTH, height: float = 240) -> str:
