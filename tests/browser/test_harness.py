@@ -19,9 +19,9 @@ def draw(stride, padding, dilated, mode, row):
         raise ValueError("nine does not fit")
     svg = Svg(300, 60, f"stride {stride} padding {padding} {mode} {dilated} row {row}")
     svg.text(10, 20, svg.label)
-    svg.rect(10, 30, 20, 20, pick="3,4", label="a cell")
+    svg.rect(10, 30, 20, 20, "#ffffff", pick="3,4", label="a cell")
     if not row:
-        svg.rect(40, 30, 20, 20, pick="gone", label="once only")
+        svg.rect(40, 30, 20, 20, "#ffffff", pick="gone", label="once only")
     return str(svg)
 explorer = Explorer("A tiny one", [
     Slider("stride", "stride", 1, 9, 1),

@@ -168,7 +168,7 @@ def test_explorer_shows_the_start():
         "102,764,544",
         "12.8 MB",
         "Once: weights, gradients, momentum, 1.7 GB",
-        "For one image: 73.4 MB",
+        "For one image: 73.4 MB, together 1.7 GB",
         "Weights, gradients and momentum: 22.6 times the memory of one image.",
     ):
         assert text in shown, text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 
 import pytest
 import torch
@@ -349,3 +350,9 @@ def test_both_fields_are_larger_than_the_image_and_one_sees_all_of_it_everywhere
     assert min(table["inception5b"].receptive_field) > 224
     assert table.box("inception5b", 3, 3) == ((0, 223), (0, 223))
     assert table.box("inception5b", 0, 0) == (corner, corner)
+
+
+def test_one_channel_is_singular():
+    shown = texts(draw(1, 1, 1, 1, 1, 1, 1, 28, 1))
+    assert "in: 1 channel of 28 x 28" in shown
+    assert not any(re.search(r"\b1 channels", text) for text in shown)

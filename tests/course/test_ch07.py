@@ -20,6 +20,7 @@ from cnnlab.course.explorers.ch07_gradient_flow import (
     short,
     verdict,
 )
+from cnnlab.course.look import KERNEL
 from tests.course.chapter import stored_cells, texts
 from tests.tools.stored import ACTIVATIONS, INITIALIZATIONS, measure_flow
 
@@ -282,6 +283,12 @@ def test_explorer_shows_the_start():
     ):
         assert text in shown
     assert passed.ratio < 1e-12 and draw(**START) == draw(**START)
+
+
+def test_a_dot_in_its_square_is_seen():
+    """Signal size and spread often coincide: the square is open and the dot is drawn after it."""
+    svg = draw(20, "none", "Xavier", False, False)
+    assert svg.index('width="8" height="8" fill="none"') < svg.index(f'r="2.6" fill="{KERNEL}"')
 
 
 def test_what_there_is_to_find():

@@ -369,6 +369,9 @@ def test_a_click_deletes_and_restores_and_the_plain_chain_follows():
     explorer = residual_paths()
     explorer.answer({"n": 1, "steps": [["pick", "plain 2"]]})
     assert explorer.state["deleted"] == (2, 5)
+    # As in the experiment: around a deleted block of a plain chain its input is passed on.
+    assert "what a deleted block got is passed on" in explorer.svg
+    assert len(re.findall(r'<path d="M\S+ 208V\S+H\S+V208"', explorer.svg)) == 2
     assert "128 of 512 paths left" in explorer.svg
     explorer.answer({"n": 2, "steps": [["pick", "residual 5"]]})
     explorer.answer({"n": 3, "steps": [["pick", "residual 2"]]})

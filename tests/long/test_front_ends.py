@@ -179,6 +179,8 @@ def test_in_notebook_7(environments, browser, notebook):
         for number in range(3):
             cells.nth(number).locator(".cm-content").click()
             page.keyboard.press("Control+Enter")
+        page.locator(".cnnlab-guess").wait_for()  # a cell that ends takes the focus
+        page.wait_for_timeout(1000)
         _, shots = drive(page)
         shoot(page, shots, "notebook-7")
         assert cells.count() == 3, "a key leaked"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from functools import cache
 from math import log10
 from pathlib import Path
 
@@ -61,9 +62,7 @@ def measure_flow(
 ) -> Flow:
     """The network that `ch07_gradient_flow.flow` describes, with random weights, in float64."""
     active, spread = ACTIVATIONS[activation], INITIALIZATIONS[init]
-    train = load("digits").train
-    images = train.images[:IMAGES].double()
-    images = (images - images.mean()) / images.std()
+    images, labels = _digits()
     generator = torch.Generator().manual_seed(seed)
     weights: list[Tensor] = []
     outputs: list[Tensor] = []
@@ -81,7 +80,7 @@ def measure_flow(
         y = convolution(active(convolution(x)))
         x = active(x + y if skip else y)
     head = torch.randn(10, CHANNELS, generator=generator, dtype=torch.float64) / CHANNELS**0.5
-    loss = F.cross_entropy(x.mean((2, 3)) @ head.T, train.labels[:IMAGES])
+    loss = F.cross_entropy(x.mean((2, 3)) @ head.T, labels)
     gradients = torch.autograd.grad(loss, weights)
     with torch.no_grad():
         rows = [
@@ -93,6 +92,13 @@ def measure_flow(
             for g, w, y in zip(gradients, weights, outputs)
         ]
     return Flow(*zip(*rows), loss.item())
+
+
+@cache
+def _digits() -> tuple[Tensor, Tensor]:
+    train = load("digits").train
+    images = train.images[:IMAGES].double()
+    return (images - images.mean()) / images.std(), train.labels[:IMAGES]
 
 
 def flow() -> bytes:
@@ -123,7 +129,7 @@ def train() -> None:
     torch.manual_seed(0)
     model, data = build("lenet5", image_size=32), load("digits").train
     optimizer = torch.optim.Adam(model.parameters(), 0.002)
-    for epoch in range(25):
+    for epoch in range(9):
         for rows in torch.randperm(len(data)).split(64):
             place = torch.randint(81, (len(rows),))
             images = everywhere(data.images[rows])[torch.arange(len(rows)), place]

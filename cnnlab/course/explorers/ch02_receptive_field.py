@@ -25,8 +25,8 @@ LEFT, CELL = 24, 12  # the side view: one pixel is a 12 px cell
 RIGHT, PIXEL = 456, 7.5  # the top view
 INPUT_ROW, TOP_ROW = 226, 58
 BASE = 384  # of the bars, and bottom of the image
-TABLE, ROW = 516, 23
-HEIGHT = 686
+TABLE, ROW = 516, 21
+HEIGHT = 672
 
 
 class Taps(NamedTuple):
@@ -384,7 +384,7 @@ def _table(svg: Svg, stack, padded, sizes, windows, layer: int) -> None:
         cells = [index + 1, kernel, taps.stride, taps.dilation, sizes[index + 1]]
         cells += [window.size, window.jump, window.start, number(window.center(0))]
         for (_, x), cell in zip(_COLUMNS, cells):
-            svg.text(x, y + 15, cell, SMALL + 1, INK, "start" if x == 36 else "end", bold=chosen)
+            svg.text(x, y + 14, cell, SMALL + 1, INK, "start" if x == 36 else "end", bold=chosen)
         key, label = f"layer,{index}", f"layer {index + 1} of {len(stack)}: hand it to the sliders"
         svg.rect(LEFT, y, 672, ROW - 2, fill="#ffffff00", radius=4, pick=key, label=label)
 
