@@ -189,6 +189,34 @@ def test_an_interrupted_run_goes_on_to_the_numbers_of_a_whole_one(capsys, monkey
     assert "test: loss" in out
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_run_that_is_told_to_end_keeps_what_it_learned(name):
+    argv = [*LENET, "--epochs", "5000", "--out", "mine"]
+    command = [sys.executable, "-m", "cnnlab", *argv]
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=settings, **pipes)
+    until = time.monotonic() + 900  # only for a command that hangs
+    while not Path("mine/checkpoint.pt").exists() or not Path("mine/weights.pt").exists():
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(getattr(signal, name))
+    out, _ = process.communicate(timeout=900)
+    assert process.returncode == 130 and "stopped: interrupted in epoch" in out
+    record = json.loads(Path("mine/history.json").read_text())
+    assert record["stopped"].startswith("interrupted") and record["epochs"]
+    assert not [name for name in os.listdir("mine") if "part" in name or "lock" in name]
+
+
+def test_a_run_may_be_given_more_epochs_but_not_fewer(capsys):
+    argv = [*LENET, "--out", "mine"]
+    assert run(capsys, *argv, "--epochs", "2")[0] == 0
+    status, out, err = run(capsys, *argv, "--epochs", "1", "--resume")
+    assert status == 2 and "--epochs was 2 and is 1, not more" in err
+    status, out, err = run(capsys, *argv, "--epochs", "3", "--resume")
+    assert status == 0 and [line.split()[0] for line in out.splitlines()[1:4]] == ["1", "2", "3"]
+
+
 def test_a_damaged_checkpoint_is_one_sentence(capsys):
     argv = [*LENET, "--epochs", "1", "--out", "mine"]
     assert run(capsys, *argv)[0] == 0

@@ -70,6 +70,7 @@ def measure(name: str, seeds: list[int], work: Path, into: Path = FOLDER) -> Pat
         "date": date.today().isoformat(),
         "commit": commit(),
     }
+    into.mkdir(parents=True, exist_ok=True)
     path = into / f"{name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return path
