@@ -15,7 +15,6 @@ from torch import Tensor
 
 from cnnlab.arithmetic import bytes_text
 from cnnlab.data.augment import Augment, generator
-from cnnlab.data.folder import Files
 from cnnlab.data.images import DataError, Images, Splits
 
 EVALUATION_BATCH = 500  # no gradients are kept, so it can be larger than a training batch
@@ -40,8 +39,7 @@ class Batches:
     `drop_last` leaves it out. `augment` changes each image anew in every epoch.
 
     A set larger than half of the GPU's free memory stays where it is, and each batch is copied
-    (`resident` is then False, and a warning says so). `Files` are decoded for each batch anew, to
-    `size` x `size`, by `workers` processes; the same seed gives the same batches for any number.
+    (`resident` is then False, and a warning says so).
 
     `at(epoch)` gives one epoch's batches and changes nothing: this is what `training.fit` uses, so
     two fits see the same batches. A plain `for` loop counts for you: the n-th one gives epoch n,
@@ -50,11 +48,9 @@ class Batches:
 
     def __init__(
         self,
-        images: Images | Files,
+        images: Images,
         batch_size: int,
         *,
-        size: int | None = None,
-        workers: int = 0,
         shuffle: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -72,26 +68,16 @@ class Batches:
                 f"{images.name}: {len(images)} images are fewer than one batch of {batch_size}, "
                 "and drop_last leaves out a smaller one. Use a smaller batch_size."
             )
-        if isinstance(images, Files) != (size is not None):
-            raise DataError(
-                f"{images.name}: size {size}; expected one for Files, which differ in "
-                "size, and none for Images. Images.resized(size) scales those."
-            )
         self.device, self.augment, self.name = torch.device(device), augment, images.name
-        self.labels, self.files, self.size, self.workers = images.labels, None, size, workers
-        self.shape = (3, size, size) if size is not None else images.shape
+        self.labels, self.shape, self.classes = images.labels, images.shape, images.classes
         if max(augment.crop, augment.cutout) >= min(self.shape[1:]):
             raise DataError(
                 f"crop {augment.crop}, cutout {augment.cutout} for images of {self.shape[1]}x"
                 f"{self.shape[2]}; expected less than a side, often an eighth of it."
             )
-        if size is not None:
-            self.files, self.white, self.resident = images, 255.0, False
-        else:
-            self.white = 255.0 if images.images.dtype == torch.uint8 else 1.0
-            self._keep(augment.pad(images.images))
+        self.white = 255.0 if images.images.dtype == torch.uint8 else 1.0
+        self._keep(augment.pad(images.images))
         channels = self.shape[0]
-        self.classes = images.classes
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
@@ -118,11 +104,9 @@ class Batches:
 
     def identity(self) -> str:
         """What the images are and what is done to them, in words: for a run that is to go on."""
-        if self.files is not None:
-            data = "\n".join(path.name for path in self.files.paths).encode()
-        else:
-            data = self.images.cpu().contiguous().numpy()
-        check = zlib.crc32(self.labels.cpu().numpy(), zlib.crc32(data))
+        check = 0
+        for tensor in (self.images, self.labels):
+            check = zlib.crc32(tensor.cpu().contiguous().numpy(), check)
         normal = torch.stack([self._shift, self._factor]).flatten().tolist()
         shape = "x".join(map(str, self.shape))
         return (
@@ -158,24 +142,15 @@ class Batches:
             draws = self.augment.draw(count, self.shape, self.seed, epoch).to(place)
         firsts = range(0, len(self) * self.batch_size, self.batch_size)
         parts = [slice(i + rank, min(i + self.batch_size, count), world) for i in firsts]
-        for part, (images, where) in zip(parts, self._stored([order[part] for part in parts])):
+        for part in parts:
             chosen, drawn = order[part], draws[part] if draws is not None else None
-            images = drawn.cut(images, where) if drawn else images[where]
+            images = drawn.cut(self.images, chosen) if drawn else self.images[chosen]
             images = self._moved(images).to(torch.float32)
             drawn = drawn and drawn.to(self.device)
             if drawn:
                 images = drawn.recolor(images, self.white)
             images = (images - self._shift).mul_(self._factor)  # a new tensor: also for floats
             yield drawn.punch(images) if drawn else images, self._moved(self.labels[chosen])
-
-    def _stored(self, chosen: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each batch: padded images, and where among them the chosen ones are."""
-        if self.files is None:
-            yield from ((self.images, positions) for positions in chosen)
-        else:
-            positions = [part.tolist() for part in chosen]
-            for images in self.files.batches(positions, self.size, self.workers):
-                yield self.augment.pad(images), torch.arange(len(images))
 
     def _moved(self, tensor: Tensor) -> Tensor:
         if tensor.device == self._shift.device:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,37 +42,32 @@ class Files:
     def __repr__(self) -> str:
         return f"Files({self.name!r}: {len(self)} files, {len(self.classes)} classes)"
 
-    def batches(self, positions: list[list[int]], size: int, workers: int) -> Iterator[Tensor]:
-        """Decoded uint8 images (B, 3, size, size) for each list of positions, in that order.
+    def decoded(self, size: int, workers: int = 0) -> Images:
+        """All of them in memory, uint8 (N, 3, size, size): the shorter side of an image becomes
+        `size`, and the middle is cut out. `workers` processes decode; 0: this one does.
 
-        `workers` processes decode ahead; 0: this one does. The shorter side of an image becomes
-        `size`, and the middle is cut out. Raises DataError for a file that is not an image.
+        Raises DataError for a file that is not an image.
         """
         from torch.utils.data import DataLoader
 
-        source = _Decoded(self.paths, size, self.ground)
-        for images in DataLoader(
-            source, batch_sampler=positions, num_workers=workers, collate_fn=list
-        ):
-            for image in images:
-                if isinstance(image, str):  # an error of a worker would arrive with its traceback
-                    raise DataError(image)
-            yield torch.stack(images)
-
-    def decoded(self, size: int, workers: int = 0) -> Images:
-        """All of them in memory: 3 x size x size bytes each."""
-        positions = list(torch.arange(len(self)).split(256))
-        parts = self.batches([part.tolist() for part in positions], size, workers)
-        return Images(torch.cat(list(parts)), self.labels, self.classes, self.name)
+        source, images = _Decoded(self.paths, size, self.ground), []
+        for image in DataLoader(source, batch_size=None, num_workers=workers):
+            if isinstance(image, str):  # an error of a worker would arrive with its traceback
+                raise DataError(image)
+            images.append(image)
+        return Images(torch.stack(images), self.labels, self.classes, self.name)
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What worker processes read from: file number -> image or what is wrong with it."""
+    """What worker processes read from: file number -> image, or what is wrong with it."""
 
     paths: tuple[Path, ...]
     size: int
     ground: str
+
+    def __len__(self) -> int:
+        return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor | str:
         try:

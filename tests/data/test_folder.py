@@ -7,8 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnlab.data.augment import Augment
-from cnnlab.data.batches import Batches
 from cnnlab.data.folder import decode, image_folder, sheet
 from cnnlab.data.images import DataError
 from cnnlab.data.sets import load
@@ -51,18 +49,9 @@ def test_given_parts_are_kept(pets, tmp_path):
     assert repr(test) == "Files('split test': 6 files, 2 classes)"
 
 
-def test_files_decode_the_same_with_workers_and_are_batched_like_images(pets):
+def test_files_decode_the_same_with_workers(pets):
     train, _, _ = image_folder(pets)
-    images = train.decoded(16)
-    assert torch.equal(train.decoded(16, workers=2).images, images.images)
-    change = Augment(crop=2, flip=True, jitter=0.2)
-    for workers in (0, 2):
-        from_files = Batches(train, 5, size=16, workers=workers, shuffle=True, augment=change)
-        from_memory = Batches(images, 5, shuffle=True, augment=change)
-        assert len(from_files) == len(from_memory) == 7
-        share = {"rank": 1, "world": 2}
-        for a, b in zip(from_files.at(1, **share), from_memory.at(1, **share)):
-            assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+    assert torch.equal(train.decoded(16, workers=2).images, train.decoded(16).images)
 
 
 def test_folders_that_cannot_be_used_say_why(pets, tmp_path):
@@ -83,9 +72,6 @@ def test_folders_that_cannot_be_used_say_why(pets, tmp_path):
     write_images(tmp_path / "odd" / "test" / "bird", 2, 1)
     with pytest.raises(DataError, match="test has the classes bird; train has cat"):
         image_folder(tmp_path / "odd")
-    train, _, _ = image_folder(pets)
-    with pytest.raises(DataError, match="size None; expected one for Files"):
-        Batches(train, 4)
 
 
 # Files as people have them
