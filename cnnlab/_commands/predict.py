@@ -9,7 +9,7 @@ from cnnlab._commands.refused import Refused, sentence
 PREDICT = """Print the five likeliest classes of each image, with their probabilities.
 
   python -m cnnlab predict runs/resnet20-my-pictures photo.jpg other.png
-  python -m cnnlab predict lenet5-letters --invert scan.png
+  python -m cnnlab predict lenet5-letters-10 --invert scan.png
 
 RUN is the folder of a run of `train`, or a network that comes with the course. A network that has
 learned from light on dark (digits, letters, fashion-mnist) reads dark on light with --invert."""

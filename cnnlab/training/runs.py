@@ -56,7 +56,7 @@ class Trained:
 
 def load_trained(run: str | Path) -> Trained:
     """The network of a run's folder with its best weights, or one that comes with the course:
-    `load_trained("runs/vgg_small-digits")`, `load_trained("lenet5-letters")`.
+    `load_trained("runs/vgg_small-digits")`, `load_trained("lenet5-letters-10")`.
 
     Raises TrainingError where there is no such run, and where its files do not fit together.
     """
