@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import cnnlab
 from cnnlab._commands import data, doctor, predict, records, report, table, train
 from cnnlab._commands.refused import Refused
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cnnlab", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"cnnlab {cnnlab.__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     for command in (table, train, predict, data, records, report, doctor):
         command.add(commands)

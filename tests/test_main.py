@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import cnnlab
 from cnnlab.__main__ import main
+from cnnlab._commands import doctor
 from cnnlab.models import image_shape
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -339,6 +341,56 @@ def test_doctor_names_what_it_found(capsys, monkeypatch, tmp_path):
     assert str(tmp_path / "sets") in rows["data"] and str(tmp_path / "mine") in rows["progress"]
     assert status == int(any(text.startswith("missing") for text in rows.values()))
     assert not list(tmp_path.iterdir())  # the doctor creates nothing
+
+
+@pytest.mark.parametrize(
+    "device, card, built_for, words",
+    [
+        ("cpu", "Tesla T4", None, "card present (Tesla T4), torch without CUDA: install"),
+        ("cpu", "Tesla T4", "13.0", "torch with CUDA 13.0 cannot use it: its driver is"),
+        ("cpu", None, None, ""),
+        ("cuda", "Tesla T4", "13.0", ""),
+    ],
+)
+def test_doctor_says_what_to_do_about_a_card_that_torch_cannot_use(
+    monkeypatch, device, card, built_for, words
+):
+    monkeypatch.setattr(doctor, "nvidia_card", lambda: card)
+    said = " ".join(doctor.unused(device, built_for))
+    assert words in said and bool(said) == bool(words)
+
+
+def test_doctor_asks_the_system_for_the_card(monkeypatch, tmp_path):
+    fake = tmp_path / "nvidia-smi"
+    fake.write_text("#!/bin/sh\necho Tesla T4\necho Tesla T4\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert doctor.nvidia_card() == "Tesla T4"
+
+
+@pytest.mark.parametrize(
+    "made, expected",
+    [
+        (["notebooks"], "my-course/my-progress"),
+        (["notebooks", "my-course/my-progress"], "my-course/my-progress"),
+        (["notebooks/my-progress"], "notebooks/my-progress"),
+        (["my-progress"], "my-progress"),
+        ([], "my-progress"),
+    ],
+)
+def test_doctor_names_the_progress_that_is_really_used(monkeypatch, tmp_path, made, expected):
+    monkeypatch.delenv("CNNLAB_PROGRESS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for name in made:
+        (tmp_path / name).mkdir(parents=True)
+    assert doctor.folder_of_progress().as_posix() == expected
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"cnnlab {cnnlab.__version__}\n"
 
 
 def test_doctor_reports_a_wrong_scale(capsys, monkeypatch):

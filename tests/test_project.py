@@ -190,9 +190,10 @@ def test_conda_environment_names_the_same_packages_with_the_same_ranges():
 def test_the_same_pythons_everywhere():
     assert list(PYTHONS) == [f"3.{minor}" for minor in range(10, LAST + 1)] and LAST >= 13
     assert conda()[1]["python"] == SUPPORTED
-    text = (ROOT / ".ci/supported.py").read_text()
-    assert {int(minor) for minor in re.findall(r"\(3, (\d+)\)", text)} == {10, LAST}
-    for name in (".ci/python", "Makefile"):
+    for name in (".ci/supported.py", "cnnlab/_commands/doctor.py"):
+        text = (ROOT / name).read_text()
+        assert {int(minor) for minor in re.findall(r"\(3, (\d+)\)", text)} == {10, LAST}
+    for name in (".ci/python", "Makefile", "cnnlab/_commands/doctor.py", "constraints.txt"):
         assert f"3.10 to 3.{LAST}" in (ROOT / name).read_text()
     listed = [line for line in project()["classifiers"] if "Python :: 3." in line]
     assert listed == [f"Programming Language :: Python :: {version}" for version in PYTHONS]
@@ -200,6 +201,16 @@ def test_the_same_pythons_everywhere():
 
 def test_the_course_needs_the_oldest_torch_it_says():
     assert ranges()["torch"] == SpecifierSet(">=2.6")
+
+
+def test_every_system_the_ends_of_the_pythons_and_the_oldest_torch_are_tried():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())["jobs"]
+    pinned = jobs["as-pinned"]["strategy"]["matrix"]
+    assert pinned["python"] == ["3.10", f"3.{LAST}"] and jobs["windows"]
+    assert [name.partition("-")[0] for name in pinned["os"]] == ["ubuntu", "macos"]
+    oldest, newest = jobs["torch"]["strategy"]["matrix"]["include"]
+    assert SpecifierSet(f">={oldest['torch'][:-2]}") == ranges()["torch"]
+    assert SpecifierSet(newest["torch"]) == ranges()["torch"]
 
 
 def test_make_without_a_goal_explains_itself():

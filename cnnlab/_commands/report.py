@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from cnnlab.course.logbook import Progress
     from cnnlab.course.look import Card
 
-    folder = _progress_folder()
+    folder = folder_of_progress()
     try:
         if options.folder is None:
             if not Progress(folder).everything():
@@ -61,7 +61,7 @@ def run_reset(options: argparse.Namespace) -> int:
 
     if options.chapter not in chapters():
         raise Refused(f"chapter {options.chapter!r} is none of {', '.join(chapters())}")
-    folder = _progress_folder()
+    folder = folder_of_progress()
     try:
         kept = Progress(folder).reset(options.chapter)
     except OSError as error:
@@ -73,10 +73,12 @@ def run_reset(options: argparse.Namespace) -> int:
     return 0
 
 
-def _progress_folder() -> Path:
+def folder_of_progress() -> Path:
     """The folder of progress, seen from where the notebooks are or from above."""
     from cnnlab.course.logbook import progress_folder
 
     folder = progress_folder()
     places = [folder, *(Path(name) / folder for name in ("my-course", "notebooks"))]
-    return next((place for place in places if place.is_dir()), folder)
+    begun = next((place for place in places if place.is_dir()), None)
+    # From above, before there is any: where `make lab` will keep it.
+    return begun or (places[1] if Path("notebooks").is_dir() else folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+from pathlib import Path
 
 import cnnlab
 from cnnlab.course.chapters import CHAPTERS
@@ -153,6 +154,7 @@ class Lesson:
                 f"cnnlab {cnnlab.__version__}, torch {torch.__version__}, "
                 f"Python {platform.python_version()}.",
                 "On a stored page this stands here too: run this cell before any other.",
+                *_new_edition(self.chapter),
                 *self._store.warnings,
             ),
         )
@@ -187,6 +189,14 @@ class Lesson:
         self._store.update(
             self.chapter, lambda done: done["predictions"].update({prediction.name: entry})
         )
+
+
+def _new_edition(chapter: str) -> list[str]:
+    """A word about the edition that an update put beside the learner's notebook (.ci/lab.py)."""
+    found = sorted(path.name for path in Path().glob(f"{chapter}-*.new-edition*.ipynb"))
+    if not found or found[-1] in os.environ.get("JPY_SESSION_NAME", ""):  # it is the one open
+        return []
+    return [f"An update brought a new edition, beside this notebook: {found[-1]}."]
 
 
 def scale_for(device: str) -> str:

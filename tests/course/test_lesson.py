@@ -406,3 +406,14 @@ def test_waiting_threads_sleep_unless_told_otherwise(folder, monkeypatch):
             [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
         )
         assert done.stdout.split()[-1] == expected
+
+
+def test_a_new_edition_beside_the_notebook_is_told(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JPY_SESSION_NAME", "/here/05-vgg.ipynb")
+    assert "new edition" not in str(start("05").card())
+    (tmp_path / "05-vgg.new-edition.ipynb").touch()
+    assert "beside this notebook: 05-vgg.new-edition.ipynb" in str(start("05").card())
+    assert "new edition" not in str(start("06").card())
+    monkeypatch.setenv("JPY_SESSION_NAME", "/here/05-vgg.new-edition.ipynb")
+    assert "new edition" not in str(start("05").card())
