@@ -109,11 +109,11 @@ quiz = Quiz(
             ),
             Option(
                 "56 layers cannot express a solution",
-                "They can: the copy of plain-20 has its training loss.",
+                "They can: from copies the same 56 layers reach a low training loss.",
             ),
             Option(
                 "no plain network of 56 layers can ever be trained, by any recipe",
-                "It shows something about this recipe and this budget.",
+                "It shows something about this start, recipe and budget. From copies it learns.",
             ),
         ),
     ),
