@@ -277,6 +277,37 @@ def test_an_image_folder_is_trained_on_and_an_empty_class_is_named(capsys):
     assert status == 2 and "class 'empty' is empty: no image in" in err and err.count("\n") == 1
 
 
+def test_a_network_of_the_course_reads_a_letter_that_is_black_on_white(capsys):
+    import matplotlib
+    from PIL import Image, ImageDraw, ImageFont
+
+    file = f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf"
+    for letter in "RA":
+        image = Image.new("RGB", (100, 100), "white")
+        font = ImageFont.truetype(file, 80)
+        ImageDraw.Draw(image).text((50, 50), letter, "black", font, anchor="mm")
+        image.save(f"{letter}.png")
+    status, out, err = run(capsys, "predict", "lenet5-letters-10", "--invert", "R.png", "A.png")
+    assert (status, err) == (0, "")
+    for letter, line in zip("RA", out.splitlines()):
+        name, *found = line.split()
+        assert name == f"{letter}.png" and len(found) == 10 and found[1] == letter, line
+        shares = [float(share.rstrip("%")) for share in found[::2]]
+        assert shares == sorted(shares, reverse=True) and 20 < shares[0] <= sum(shares) < 100.3
+
+
+def test_data_lists_what_is_here_and_records_are_a_table(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("CNNLAB_DATA", str(tmp_path / "sets"))
+    status, out, _ = run(capsys, "data")
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert status == 0 and list(rows) == ["digits", "letters", "fashion-mnist", "cifar-10"]
+    assert rows["cifar-10"] == f"not in {tmp_path / 'sets'}; data cifar-10 fetches it"
+    status, out, _ = run(capsys, "data", "digits")
+    assert status == 0 and "1257 of 1x8x8 uint8, 10 classes" in out
+    status, out, _ = run(capsys, "records", "--data", "letters")
+    assert status == 0 and "| `lenet5` | letters | 10 |" in out and "digits" not in out
+
+
 def test_every_option_of_fit_can_be_given(capsys):
     from inspect import signature
 
