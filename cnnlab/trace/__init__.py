@@ -5,7 +5,8 @@ from cnnlab._tools import lazily
 __getattr__, __dir__, __all__ = lazily(
     __name__,
     {
-        "run": "TraceError trace",
+        "call": "TraceError",
+        "run": "trace",
         "show": "compare",
         "table": "Layer LayerTable",
     },

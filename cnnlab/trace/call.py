@@ -10,17 +10,23 @@ from torch import Tensor
 from cnnlab.trace.sight import Sight
 
 
+class TraceError(RuntimeError):
+    """A model that cannot be traced: the module, what it got, and the next step."""
+
+
 class Seen:
     """What is known of a tensor: attached to it while the trace runs."""
 
-    __slots__ = ("sights", "at", "row", "storage", "base")
+    __slots__ = ("sights", "at", "row", "storage", "base", "context", "lost")
 
-    def __init__(self, sights, at, row, storage):
+    def __init__(self, sights, at, row, storage, context=False, lost=""):
         self.sights: tuple[Sight, ...] | None = sights  # one per image axis; None if unknown
         self.at: tuple[int | None, ...] = at  # the dimension that holds each image axis
         self.row: int = row  # where it was made; -1 for the input
         self.storage: int = storage  # a number shared by tensors that share memory
         self.base: Seen | None = None  # the tensor that it is a view of
+        self.context: bool = context  # it also depends on the rest of the image
+        self.lost: str = lost  # where and why its sights are unknown
 
 
 _CONSTANT = Seen((), (), -1, -1)  # a parameter, or made of parameters: sees nothing of the image
@@ -46,7 +52,8 @@ class Call:
         self.sights, self.at = self.seen[0].sights, self.seen[0].at
         self.macs: int | None = 0
         self.other_ops = 0
-        self.context = False
+        self.context = any(s.context for s in self.seen)
+        self.lost = next((s.lost for s in self.seen if s.sights is None), "")
         self.note = ""
 
     def follow(self, sights: Sequence[Sight], at: Sequence[int | None]) -> None:
@@ -60,8 +67,10 @@ class Call:
             self.follow(*zip(*[(s, None) if dim is None else step(s, dim) for s, dim in pairs]))
 
     def lose(self, why: str) -> None:
-        """The receptive field is not followed any further."""
-        self.sights, self.at, self.note = None, (), why
+        """The receptive field is not followed any further; said once, where it is lost."""
+        self.sights, self.at = None, ()
+        if not self.lost:
+            self.lost = self.note = why
 
 
 Rule = Callable[[Call], None]

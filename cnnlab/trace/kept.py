@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnlab.trace.watch import Calls, map_tensors, memory_of, meta_twin, tensors_in
+from cnnlab.trace.shapes import rnn_shapes
+from cnnlab.trace.watch import Calls, memory_of, tensors_in, without_moving
 
 
 class Keeper:
-    """Collects `kept`: row -> dtype -> bytes, per image.
+    """Collects `kept`: row -> dtype -> bytes, and `unknown`: rows that keep what nobody can say.
 
     A buffer that two operations keep is counted once, at the first; those of `own` (parameters and
     buffers) are not counted. `calls` tells which call of which module is running, `row_of` which
@@ -22,12 +23,16 @@ class Keeper:
     """
 
     def __init__(
-        self, own: list[Tensor], calls: Calls, row_of: Callable[[tuple[str, int]], int]
+        self,
+        own: list[Tensor],
+        stack: list[tuple[str, str]],
+        row_of: Callable[[tuple[str, int]], int],
     ) -> None:
         self.kept: dict[int, dict[str, int]] = {}
+        self.unknown: set[int] = set()
         self._known = {memory_of(tensor) for tensor in own}
         self._alive = []  # an address must not be used twice
-        self._calls, self._row_of = calls, row_of
+        self.calls, self._row_of = Calls(stack, {torch.lstm: self._lstm}), row_of
 
     def pack(self, tensor: Tensor) -> Tensor:
         """The hook that autograd calls for every tensor it keeps: counted, not a call of the model.
@@ -35,7 +40,7 @@ class Keeper:
         What it returns has no graph: kept by the graph it belongs to, a tensor with one is never
         freed.
         """
-        row, self._calls.paused = self._row_of(self._calls.now), True
+        row, self.calls.paused = self._row_of(self.calls.now), True
         storage = tensor.untyped_storage()
         if memory_of(tensor) not in self._known:
             self._known.add(memory_of(tensor))
@@ -44,15 +49,31 @@ class Keeper:
             dtype = str(tensor.dtype).removeprefix("torch.")
             here[dtype] = here.get(dtype, 0) + storage.nbytes()
         tensor = tensor.detach()
-        self._calls.paused = False
+        self.calls.paused = False
         return tensor
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """While inside, what autograd keeps is counted."""
         hooks = torch.autograd.graph.saved_tensors_hooks(self.pack, lambda tensor: tensor)
-        with torch.enable_grad(), hooks, _flash_attention(), _QuickNorm():
-            yield
+        # A patch, because PyTorch's own functions call it where no mode sees it.
+        plain, F.scaled_dot_product_attention = F.scaled_dot_product_attention, _attention
+        try:
+            with torch.enable_grad(), hooks, _QuickNorm():
+                yield
+        finally:
+            F.scaled_dot_product_attention = plain
+
+    def _lstm(self, x, *args):
+        """An LSTM keeps a workspace whose size only its library (oneDNN, cuDNN) knows."""
+        if not x.is_meta:
+            return torch.lstm(x, *args)
+        names = "hx params has_biases num_layers dropout train bidirectional batch_first".split()
+        shapes = rnn_shapes({"input": x, **dict(zip(names, args))})
+        grad = torch.is_grad_enabled() and any(t.requires_grad for t in tensors_in((x, args)))
+        if grad:
+            self.unknown.add(self._row_of(self.calls.now))
+        return tuple(x.new_empty(shape).requires_grad_(grad) for shape in shapes)
 
 
 class _QuickNorm(TorchDispatchMode):
@@ -66,25 +87,22 @@ class _QuickNorm(TorchDispatchMode):
             x = args[0]
             channels = x.shape[1] if args[5] else 0  # in training only
             return torch.empty_like(x), x.new_empty(channels), x.new_empty(channels)
-        args, kwargs = map_tensors((args, kwargs), meta_twin)  # a constant made in forward
+        args, kwargs = without_moving(func.overloadpacket.__name__, args, kwargs)
         return func(*args, **kwargs)
 
 
-@contextmanager
-def _flash_attention() -> Iterator[None]:
+def _attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **others):
     """Attention as PyTorch runs it on a CPU: on meta tensors it would keep the whole matrix."""
-    plain = F.scaled_dot_product_attention
-
-    def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **others):
-        usual = query.is_meta and query.dim() == 4 and attn_mask is None and not dropout_p
-        usual = usual and all(x.stride(-1) == 1 for x in (query, key, value))
-        if not usual or others.get("enable_gqa"):
-            return plain(query, key, value, attn_mask, dropout_p, is_causal, **others)
-        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        return flash(query, key, value, 0.0, is_causal, scale=others.get("scale"))[0]
-
-    F.scaled_dot_product_attention = attention
-    try:
-        yield
-    finally:
-        F.scaled_dot_product_attention = plain
+    mask = attn_mask
+    flash = query.is_meta and not dropout_p and not others.get("enable_gqa")
+    flash = flash and all(x.dim() == 4 and x.stride(-1) == 1 for x in (query, key, value))
+    flash = flash and query.shape[:2] == key.shape[:2] and query.shape[-1] == value.shape[-1]
+    flash = flash and (mask is None or (mask.dim() in (2, 4) and not mask.requires_grad))
+    if not flash:
+        plain = torch._C._nn.scaled_dot_product_attention
+        return plain(query, key, value, mask, dropout_p, is_causal, **others)
+    if mask is not None and mask.dtype is torch.bool:  # it becomes 0 and minus infinity
+        mask = torch.empty_like(mask, dtype=query.dtype)
+    operation = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    scale = others.get("scale")
+    return operation(query, key, value, 0.0, is_causal, attn_mask=mask, scale=scale)[0]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
+import torch
+
 from cnnlab.trace.call import Call
-from cnnlab.trace.sight import Remap, Sight, Slide
+from cnnlab.trace.sight import Remap, Resize, Sight, Slide
 
 
 def view(call: Call) -> None:
@@ -103,7 +106,49 @@ def pad(call: Call) -> None:
     call.each(step)
 
 
-def select_any(call: Call) -> None:
-    """Picking by index: positions may move."""
-    if any(dim is not None for dim in call.at):
-        call.lose(f"{call.name} moves positions")
+def select(call: Call) -> None:
+    """Picking, repeating and reordering: positions stay where only other dimensions are touched."""
+    x, a = call.data[0], call.args
+    dims = a.get("dims", a.get("dim"))
+    counts = a.get("repeats") if call.name == "repeat" else a.get("dims")
+    if call.name in ("repeat", "tile"):  # one count per dimension
+        shift = call.out.dim() - x.dim()
+        counts = [1] * (call.out.dim() - len(counts)) + list(counts)
+        touched = {dim - shift for dim, count in enumerate(counts) if count != 1}
+        return _keep_untouched(call, touched, lambda dim: dim + shift)
+    if call.name == "index":  # a tensor per dimension
+        touched = {dim for dim, one in enumerate(a["indices"]) if one is not None}
+        only = a["indices"][min(touched)] if len(touched) == 1 else None
+        if only is None or only.dtype is torch.bool or x is not a["self"]:
+            touched = set(range(x.dim()))
+        else:
+            grown = only.dim() - 1
+            return _keep_untouched(call, touched, lambda dim: dim + grown * (dim > min(touched)))
+    elif dims is None or dims == [] or x is not a.get("self"):
+        touched = set(range(x.dim()))
+    else:
+        touched = {dim % x.dim() for dim in ([dims] if isinstance(dims, int) else dims)}
+    _keep_untouched(call, touched, lambda dim: dim)
+
+
+def _keep_untouched(call: Call, touched: set[int], moved: Callable[[int], int]) -> None:
+    if len(call.data) > 1 or not touched.isdisjoint(call.at):
+        if any(dim is not None for dim in call.at):
+            call.lose(f"{call.name} moves positions")
+    else:
+        call.each(lambda sight, dim: (sight, moved(dim)))
+
+
+def shuffle(call: Call) -> None:
+    """pixel_shuffle and back: channels become positions, positions become channels."""
+    x, out = call.data[0].shape, call.out.shape
+
+    def step(sight: Sight, dim: int):
+        if x[dim] == out[dim]:
+            return sight, dim
+        if x[dim] < out[dim]:
+            return sight.resize(Resize(x[dim], out[dim], "nearest")), dim
+        size = x[dim] // out[dim]
+        return sight.slide(Slide(size, size), out[dim]), dim
+
+    call.each(step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -11,43 +12,58 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnlab.arithmetic import GeometryError
-from cnnlab.trace.call import Call, Rule, Seen, seen_of
+from cnnlab.trace.call import Call, Rule, Seen, TraceError, seen_of
+from cnnlab.trace.inputs import Inputs
+from cnnlab.trace.layer import Layer, Output
 from cnnlab.trace.memory import Memory
-from cnnlab.trace.rules import POINTWISE, RULES, pointwise, unknown
+from cnnlab.trace.rules import POINTWISE, RULES, cat, pointwise, stack, unknown
 from cnnlab.trace.shapes import SHAPES
 from cnnlab.trace.sight import Sight
-from cnnlab.trace.table import Layer
-from cnnlab.trace.watch import Calls, map_tensors, memory_of, meta_twin, tensors_in
+from cnnlab.trace.watch import Calls, memory_of, tensors_in, without_moving
 
-
-class TraceError(RuntimeError):
-    """A model that cannot be traced: the module, what it got, and the next step."""
+_CONVOLUTIONS = "conv1d", "conv2d", "conv3d"
+_WRITTEN = (
+    "written into a tensor that was not made of the input: positions are not followed through it"
+)
 
 
 class Recorder(TorchDispatchMode):
     """Writes `rows` while it is active. On meta tensors no operation is computed."""
 
     def __init__(
-        self, params: Mapping[str, Tensor], rules: Mapping[str, Rule], on_meta: bool, inputs: Any
+        self,
+        params: Mapping[str, Tensor],
+        rules: Mapping[str, Rule],
+        on_meta: bool,
+        inputs: Inputs,
+        arguments: Any,
+        nothing: list[str],
     ):
         super().__init__()
         self.params = {id(tensor): name for name, tensor in params.items()}
         self.unused = {name: tensor.numel() for name, tensor in params.items()}  # as yet
-        self.rules, self.on_meta = rules, on_meta
+        self.rules, self.on_meta, self.inputs = rules, on_meta, inputs
         self.rows: list[Layer] = []
-        self.memory = Memory()
+        self.outputs: dict[str, Output] = {}  # of modules, by path
+        self.nothing = nothing  # modules that returned None
+        self.memory = Memory(inputs.batch)
         self.row_calls: list[tuple[str, int]] = []
         self.stack: list[tuple[str, str]] = []
         self.calls = Calls(self.stack)
         self.storages = 0
         self.written: dict[int, Any] = {}  # storages of constants that the input was written to
         self.operations: dict[Any, Operation] = {}
-        tensors = tensors_in(inputs)
-        for tensor in tensors:
-            axes = {size: Sight.of_image(size) for size in tensor.shape[2:]}
-            sights = tuple(axes[size] for size in tensor.shape[2:])
-            tensor._seen = Seen(sights, tuple(range(2, tensor.dim())), -1, self._new_storage())
-        self.image = next((x.shape[2:] for x in tensors if x.dim() > 2), ())
+        self.batched: set[int] = set()  # inputs with batch and channels in front
+        self.image: Sequence[int] = ()
+        axes: dict[int, Sight] = {}
+        for tensor, given in zip(tensors_in(arguments), inputs.tensors):
+            at = tuple(inputs.image_axes(given))
+            sizes = tuple(tensor.shape[dim] for dim in at)
+            sights = tuple(axes.setdefault(size, Sight.of_image(size)) for size in sizes)
+            tensor._seen = Seen(sights, at, -1, self._new_storage())
+            if at == tuple(range(2, tensor.dim())):
+                self.batched.add(id(tensor))
+            self.image = self.image or sizes
 
     def _new_storage(self) -> int:
         self.storages += 1
@@ -66,6 +82,23 @@ class Recorder(TorchDispatchMode):
 
         return find
 
+    def leave(self, path: str, result: Any) -> None:
+        """A module is done: what it returned is its output, also where a view came last."""
+        if result is None:
+            self.nothing.append(path)
+        out = next((x for x in _near([result], {}) if hasattr(x, "_seen")), None)
+        if out is None and isinstance(result, dict):
+            out = next((x for x in _near((), result) if hasattr(x, "_seen")), None)
+        if out is None:
+            return
+        seen = out._seen
+        shape = self.inputs.per_image(out.shape)
+        self.outputs[path] = Output(shape, seen.sights, seen.at, seen.context, seen.lost)
+        row = self.rows[-1] if self.rows else None
+        if row and (row.index, row.path) == (seen.row, path) and row.out_shape != shape:
+            if len(seen.at) == len(row.at) and prod(shape) == prod(row.out_shape):
+                self.rows[-1] = replace(row, out_shape=shape, at=seen.at)
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func not in self.operations:
@@ -73,45 +106,86 @@ class Recorder(TorchDispatchMode):
         operation, tensors = self.operations[func], _near(args, kwargs)
         for x in tensors if self.written else ():
             if not hasattr(x, "_seen") and memory_of(x) in self.written:
-                x._seen = Seen(None, (), len(self.rows) - 1, self._new_storage())
+                x._seen = Seen(None, (), len(self.rows) - 1, self._new_storage(), lost=_WRITTEN)
         known = [x for x in tensors if hasattr(x, "_seen")]
         used = [self.params[id(x)] for x in tensors if id(x) in self.params]
         if operation.constant or not (known or used):
             return func(*args, **kwargs)
-        out = self._run(operation, func, args, kwargs)
+        out = self._run(operation, func, args, kwargs, tensors)
         first = out[0] if isinstance(out, (list, tuple)) else out
         if isinstance(first, Tensor):
             call = self._ask(operation, operation.bind(args, kwargs), tensors, known, first)
             self._write(operation, call, known, used, out)
         return out
 
-    def _run(self, operation: Operation, func, args, kwargs):
+    def _run(self, operation: Operation, func, args, kwargs, tensors: list[Tensor]):
         """Only shapes are needed: direct ones for the hot operations, PyTorch's for the rest."""
         if not self.on_meta:
             return func(*args, **kwargs)
         if operation.in_place_same:
+            if any(not _fits(x.shape, args[0].shape) for x in tensors):
+                raise self._clash(operation, tensors)
             return args[0]
+        if operation.name in _CONVOLUTIONS and id(args[0]) in self.batched:
+            if args[0].dim() == int(operation.name[4]) + 1:
+                raise TraceError(
+                    f"{self._here(operation)} got {tuple(args[0].shape)}, the whole input, as one "
+                    f"image without a batch; give tensor[None], or a shape with its channels"
+                )
         if operation.shape is not None:
             try:
                 shape = operation.shape(operation.bind(args, kwargs))
             except GeometryError as error:
-                raise self._refuse(operation, args, error) from None
+                raise self._refuse(operation, args[0], error) from None
             if shape is not None:
                 like = args[0][0] if isinstance(args[0], (list, tuple)) else args[0]
+                if isinstance(shape, list):  # several outputs
+                    return tuple(like.new_empty(one, device="meta") for one in shape)
                 return torch.empty(shape, dtype=like.dtype, device="meta")
         # A constant made inside forward lives on the CPU: give it a twin as well.
-        args, kwargs = map_tensors((args, kwargs), meta_twin)
-        return func(*args, **kwargs)
+        args, kwargs = without_moving(operation.name, args, kwargs)
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError as error:
+            if operation.rule in (pointwise, cat, stack) and len(tensors) > 1:
+                raise self._clash(operation, tensors) from error
+            raise
 
-    def _refuse(self, operation: Operation, args, error: GeometryError) -> TraceError:
+    def _here(self, operation: Operation) -> str:
         path, module = self.stack[-1] if self.stack else ("", "the model itself")
-        sights, advice = seen_of(args[0]).sights, ""
+        return f"{path or module} ({module}, {operation.name})"
+
+    def _refuse(self, operation: Operation, x: Tensor, error: GeometryError) -> TraceError:
+        """A layer that cannot exist: what to do next depends on whether it reads the input."""
+        sights, advice = seen_of(x).sights, ""
         if "does not fit" in str(error) and sights:
             jump = max((sight.rate or 1) for sight in sights)
-            advice = f"; one pixel here is {jump} pixels of the input, so give it a larger image"
+            pixels = "1 pixel" if jump == 1 else f"{jump} pixels"
+            advice = f"; one pixel here is {pixels} of the input, so give it a larger image"
+        elif error.args[1:]:
+            advice = f"; {error.args[1 if seen_of(x).row == -1 else 2]}"
+        got = self.inputs.per_image(x.shape)
+        return TraceError(f"{self._here(operation)} got {got}: {error.args[0]}{advice}")
+
+    def _clash(self, operation: Operation, tensors: list[Tensor]) -> TraceError:
+        """Branches meet whose sizes do not fit: which they are, and where each comes from."""
+        named = []
+        for x in tensors:
+            row = seen_of(x).row if hasattr(x, "_seen") else -2
+            made = "a constant" if row == -2 else "the input"
+            if row >= 0:
+                made = f"{self.rows[row].path or 'the model'} ({self.rows[row].op})"
+            named.append(f"{self.inputs.per_image(x.shape)} from {made}")
+        shapes = [tuple(x.shape) for x in tensors]
+        places = {place for place, sizes in enumerate(zip(*shapes)) if len(set(sizes)) > 1}
+        if len(set(map(len, shapes))) > 1:
+            advice = "a smaller tensor is aligned at its last dimension: give it the missing ones"
+        elif places == {1}:
+            advice = "a 1x1 convolution on one branch can change its channels"
+        else:
+            advice = "give both the same strides, and padding that keeps the size (kernel // 2)"
         return TraceError(
-            f"{path or module} ({module}, {operation.name}) got {tuple(args[0].shape[1:])}: "
-            f"{error}{advice}"
+            f"{self._here(operation)} got {' and '.join(named)}, sizes that do not fit; {advice}"
         )
 
     def _ask(self, operation: Operation, named: dict, tensors, known, out: Tensor) -> Call:
@@ -143,31 +217,29 @@ class Recorder(TorchDispatchMode):
         if operation.in_place and known and shares is None:
             # The storage is held: its address must not be used twice.
             self.written[memory_of(made)] = made.untyped_storage()
-            note = (
-                "written into a tensor that was not made of the input: positions are not "
-                "followed through it"
-            )
+            note = _WRITTEN
         elif operation.in_place and shares is not None:
             note = self._into_bases(shares.base, call) or note
         if shares is None or operation.in_place or params or collapsed or note:
             row = len(self.rows)
             path, module = self.stack[-1] if self.stack else ("", "")
             self.row_calls.append(self.calls.now)
+            shape = self.inputs.per_image if known else tuple  # of weights: no batch
+            batch = self.inputs.batch
             layer = Layer(
                 index=row,
                 path=path,
                 module=module,
                 op=operation.name,
                 inputs=tuple(dict.fromkeys(x._seen.row for x in known)),
-                in_shapes=tuple(tuple(x.shape)[1:] for x in call.data),
-                out_shape=tuple(made.shape)[1:],
+                in_shapes=tuple(shape(x.shape) for x in call.data),
+                out_shape=shape(made.shape),
                 params=params,
-                macs=call.macs,
-                other_ops=call.other_ops,
-                activations=made.numel() if shares is None else 0,
+                macs=None if call.macs is None else -(-call.macs // batch),
+                other_ops=-(-call.other_ops // batch),
+                activations=-(-made.numel() // batch) if shares is None else 0,
                 context=call.context,
                 note=note,
-                itemsize=made.element_size(),
                 storage=number,
                 reads=tuple(dict.fromkeys(x._seen.storage for x in known)),
                 sights=call.sights,
@@ -176,13 +248,15 @@ class Recorder(TorchDispatchMode):
                 covers=(row,),
             )
             self.rows.append(layer)
-            size = made.element_size()
-            sizes = [prod(shape) * size for shape in layer.in_shapes]
-            self.memory.add(number, prod(layer.out_shape) * size, layer.reads, sizes)
+            sizes = [x.numel() * x.element_size() for x in call.data]
+            size = made.numel() * made.element_size()
+            self.memory.add(number, size, layer.reads, sizes)
+            if call.lost and call.lost == note:
+                call.lost = f"{path or module}: {note}"
         else:
             of_the_image = _of_the_image(known) or known
             row = of_the_image[0]._seen.row if of_the_image else -1
-        seen = Seen(call.sights, call.at, row, number)
+        seen = Seen(call.sights, call.at, row, number, call.context, call.lost)
         if shares is not None:
             seen.base = shares.base if operation.in_place else shares
         for tensor in out if isinstance(out, (list, tuple)) else (out,):
@@ -197,8 +271,9 @@ class Recorder(TorchDispatchMode):
             if call.sights and call.at == base.at and sizes == [s.units for s in call.sights]:
                 base.sights = tuple(map(Sight.join, zip(base.sights, call.sights)))
             elif base.sights:
-                base.sights, base.at = None, ()
                 lost = "written into a part of the image: positions are not followed any further"
+                base.sights, base.at, base.lost = None, (), lost
+            base.context = base.context or call.context
             base.row, base = len(self.rows), base.base
         return lost
 
@@ -218,8 +293,10 @@ class Operation:
         is_pointwise = torch.Tag.pointwise in func.tags or self.name in POINTWISE
         self.in_place_same = self.in_place and is_pointwise
         rule = rules.get(self.name)
-        if func.namespace != "aten" and rule is RULES.get(self.name):
-            rule = None  # an operation of the same name, not PyTorch's
+        if func.namespace != "aten":
+            if rule is RULES.get(self.name):  # an operation of the same name, not PyTorch's
+                rule = None
+            rule = rule or rules.get(f"{func.namespace}::{self.name}")
         self.rule = rule or (pointwise if is_pointwise else unknown)
         self.shape = SHAPES.get(self.name) if func.namespace == "aten" else None
 
@@ -235,6 +312,12 @@ def _near(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
         if isinstance(x, (list, tuple)):
             found += [y for y in x if isinstance(y, Tensor)]
     return found + [x for x in kwargs.values() if isinstance(x, Tensor)]
+
+
+def _fits(small: Sequence[int], large: Sequence[int]) -> bool:
+    """Whether a tensor of size `small` can be broadcast to `large`."""
+    pairs = zip(reversed(small), reversed(large))
+    return len(small) <= len(large) and all(a in (1, b) for a, b in pairs)
 
 
 def _of_the_image(known: Sequence[Tensor]) -> list[Tensor]:

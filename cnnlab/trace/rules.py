@@ -19,8 +19,11 @@ def pointwise(call: Call) -> None:
         _meet(call)
 
 
-def _meet(call: Call, join_dim: int | None = None) -> None:
-    """Branches meet. A branch of size 1 along an axis brings context from all of it."""
+def _meet(call: Call, join_dim: int | None = None, new_dim: int | None = None) -> None:
+    """Branches meet. A branch of size 1 along an axis brings context from all of it.
+
+    join_dim: they are laid side by side along it; new_dim: stacked along it, which is new
+    """
     seen, out = call.seen, call.out.shape
     if any(s.sights is None for s in seen):
         return call.lose("one of its inputs has an unknown receptive field")
@@ -31,6 +34,8 @@ def _meet(call: Call, join_dim: int | None = None) -> None:
             if axis >= len(s.sights):
                 continue
             dim, shift = s.at[axis], len(out) - x.dim()
+            if new_dim is not None:
+                shift = int(dim is not None and dim >= new_dim)
             if dim is None or (x.shape[dim] == 1 and out[dim + shift] > 1):
                 small.append(s.sights[axis])
             else:
@@ -44,8 +49,34 @@ def _meet(call: Call, join_dim: int | None = None) -> None:
     call.follow(joined, at)
 
 
-def _cat(call: Call) -> None:
+def cat(call: Call) -> None:
+    """Side by side along a dimension."""
     _meet(call, join_dim=call.args["dim"] % call.out.dim())
+
+
+def stack(call: Call) -> None:
+    """Side by side along a new dimension."""
+    _meet(call, new_dim=call.args["dim"] % call.out.dim())
+
+
+def _put(call: Call) -> None:
+    """Values written at places given by index: positions stay where the index is not of them."""
+    x, a, out = call.args.get("self"), call.args, call.out
+    sources = [s for s in call.data if s.dim() == out.dim()]
+    call.other_ops = max((s.numel() for s in sources if s is not x), default=0)
+    same = len(sources) == len(call.data)
+    if "indices" in a:  # only a mask has a position per value
+        masks = [one for one in a["indices"] if one is not None]
+        same = same and len(masks) == 1 and masks[0].shape == out.shape
+    else:
+        dim = a["dim"] % out.dim()
+        axes = {at for s in call.seen for at in s.at if at is not None}
+        same = same and dim not in axes
+        same = same and all(s.shape[i] == out.shape[i] for s in sources for i in axes)
+    if same:
+        _meet(call)
+    elif any(s.at for s in call.seen):
+        call.lose(f"{call.name} writes to positions given by an index")
 
 
 def _conv(call: Call) -> None:
@@ -102,19 +133,20 @@ def _slide(call: Call, kernel: Sequence[int], *taps: int | Sequence[int]) -> Non
 
 def _resize(call: Call) -> None:
     """Adaptive pooling and upsampling."""
-    mode = "adaptive" if call.name.startswith("adaptive") else "linear"
-    mode = "nearest" if "nearest" in call.name else mode
+    kinds = ("adaptive", "adaptive"), ("exact", "exact"), ("nearest", "nearest"), ("cubic", "cubic")
+    mode = next((mode for part, mode in kinds if part in call.name), "linear")
+    smooth = call.name.endswith("_aa")
     call.other_ops = max(call.out.numel(), call.data[0].numel())
     corners, factors = bool(call.args.get("align_corners")), _scale_factors(call)
-    if "bicubic" in call.name or "exact" in call.name:
-        return call.lose(f"no rule for the receptive field of {call.name}")
+    if smooth and corners:
+        return call.lose(f"no rule for the receptive field of {call.name} with align_corners")
 
     def step(sight: Sight, dim: int):
         size, out = call.data[0].shape[dim], call.out.shape[dim]
         if size == out or (dim < 2 and call.data[0].dim() > 3):
             return sight, dim
         factor = factors[dim - 2] if factors and not corners else None
-        return sight.resize(Resize(size, out, mode, corners, factor)), dim
+        return sight.resize(Resize(size, out, mode, corners, factor, smooth)), dim
 
     call.each(step)
 
@@ -147,11 +179,72 @@ def _addmm(call: Call) -> None:
 
 
 def _einsum(call: Call) -> None:
-    operands, terms = call.args["tensors"], call.args["equation"].split("->")[0].split(",")
-    sizes = {}
-    for term, operand in zip(terms, operands):
-        sizes |= dict(zip(term.replace(" ", ""), operand.shape))
-    call.macs = prod(sizes.values()) if len(operands) == 2 and "." not in terms[0] else None
+    """Two operands at a time, in PyTorch's order; what only one of them has is summed before."""
+    operands, (left, *right) = (
+        call.args["tensors"],
+        call.args["equation"].replace(" ", "").split("->"),
+    )
+    sizes: dict[str, int] = {}
+    terms = []
+    for term, operand in zip(left.split(","), operands):
+        rest = operand.dim() - len(term.replace("...", ""))
+        letters = term.replace("...", "".join(chr(945 + i) for i in reversed(range(rest))))
+        for letter, size in zip(letters, operand.shape):
+            sizes[letter] = max(size, sizes.get(letter, 1))
+        terms.append(set(letters))
+    greek = {letter for letter in sizes if letter > "z"}
+    once = {letter for letter in sizes if left.count(letter) == 1}
+    end = set(right[0].replace("...", "")) | greek if right else once | greek
+    call.macs, order = 0, list(call.args.get("path") or [])
+    while len(terms) > 1:
+        pair = sorted(order[:2] or (0, 1), reverse=True)
+        first, second = (terms.pop(i) for i in pair)
+        order, later = order[2:], end.union(*terms)
+        call.macs += prod(sizes[c] for c in first | second if c in later or c in first & second)
+        terms.append((first | second) & later)
+    call.other_ops = sum(x.numel() for x in operands) if len(operands) == 1 else 0
+    _mix(call)
+
+
+def _tensordot(call: Call) -> None:
+    x, dims = call.args["self"], call.args["dims_self"]
+    call.macs = call.out.numel() * prod(x.shape[dim] for dim in dims)
+    _mix(call)
+
+
+def _bilinear(call: Call) -> None:
+    """x W y for every output: first W y, then x with that."""
+    outputs, left, right = call.args["weight"].shape
+    call.macs = call.out.numel() // outputs * (outputs * left * right + outputs * left)
+    call.other_ops = call.out.numel() if call.args.get("bias") is not None else 0
+    _mix(call)
+
+
+def _recurrent(call: Call) -> None:
+    """Every weight once per position of every sequence; cells see one position."""
+    a, x = call.args, call.args["data" if "data" in call.args else "input"]
+    cell = [a["w_ih"], a["w_hh"]] if "w_ih" in a else a["params"]
+    weights = sum(w.numel() for w in cell if w.dim() == 2)
+    call.macs = x.numel() // x.shape[-1] * weights
+    call.other_ops = 4 * call.out.numel()
+    _mix(call)
+
+
+def _deform_conv(call: Call) -> None:
+    weight = call.args["weight"]
+    call.macs = call.out.numel() * (weight.numel() // weight.shape[0])
+    call.lose(f"{call.name} reads where its offsets say")
+
+
+def _sample(call: Call) -> None:
+    """Values read between pixels, at places that are computed."""
+    call.other_ops = 4 * call.out.numel()
+    if any(seen.at for seen in call.seen):
+        call.lose(f"{call.name} reads where its second input says")
+
+
+def _affine_grid(call: Call) -> None:
+    call.macs = call.out.numel() * call.args["theta"].shape[-1]
     _mix(call)
 
 
@@ -166,7 +259,7 @@ def _attention(call: Call) -> None:
 def _mix(call: Call) -> None:
     """Products of positions with positions: what each output sees depends on how they are laid."""
     held = any(dim is not None for x in call.data for dim in seen_of(x).at)
-    if held or any(seen_of(x).sights is None for x in call.data):
+    if held or call.lost:
         call.lose(f"{call.name} mixes positions: the receptive field is not followed through it")
     else:
         _meet(call)
@@ -192,7 +285,7 @@ def _along(call: Call) -> None:
     """softmax, cumsum ... along one dimension: an image axis there brings context."""
     dim = call.args["dim"] % call.data[0].dim()
     call.other_ops = 3 * call.out.numel()
-    call.context = dim in call.at
+    call.context |= dim in call.at
 
 
 def _batch_norm_rule(call: Call) -> None:
@@ -205,7 +298,7 @@ def _spatial_norm(call: Call) -> None:
     first = 1
     if call.name == "layer_norm":
         first = call.out.dim() - len(call.args["normalized_shape"])
-    call.context = any(dim is not None and dim >= first for dim in call.at)
+    call.context |= any(dim is not None and dim >= first for dim in call.at)
 
 
 def _no_arithmetic(call: Call) -> None:
@@ -215,10 +308,12 @@ def _no_arithmetic(call: Call) -> None:
 def unknown(call: Call) -> None:
     """Nothing is guessed: the row says that there is no rule, and how to add one."""
     call.macs = None
-    call.lose(
+    why = (
         f"no rule for {call.name}: its MACs and receptive field are unknown; "
         f"add one with trace(..., rules={{{call.name!r}: rule}})"
     )
+    call.lose(why)
+    call.note = why
 
 
 # Pointwise operations that PyTorch does not tag as such.
@@ -226,39 +321,54 @@ POINTWISE = frozenset(
     "dropout feature_dropout alpha_dropout relu6 hardtanh hardswish hardsigmoid selu silu mish "
     "contiguous clone detach alias to _to_copy type_as prelu leaky_relu rrelu celu copy lift_fresh "
     "bernoulli zero fill masked_fill where clamp pow square float half native_dropout softplus "
-    "requires_grad to_dense log_sigmoid resolve_conj resolve_neg".split()
+    "requires_grad to_dense log_sigmoid resolve_conj resolve_neg floor_divide true_divide cpu "
+    "feature_alpha_dropout normal uniform exponential random bucketize quantize_per_tensor".split()
 )
 
 _FAMILIES: list[tuple[str, Rule]] = [
     ("conv1d conv2d conv3d convolution", _conv),
     ("conv_transpose1d conv_transpose2d conv_transpose3d", _conv_transpose),
+    ("torchvision::deform_conv2d", _deform_conv),
     ("max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices", _pool),
     ("avg_pool1d avg_pool2d avg_pool3d", _pool),
     ("adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", _resize),
     ("adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d", _resize),
     ("upsample_nearest1d upsample_nearest2d upsample_nearest3d", _resize),
+    ("_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d", _resize),
     ("upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d", _resize),
+    ("_upsample_bilinear2d_aa _upsample_bicubic2d_aa", _resize),
     ("linear", _linear),
-    ("embedding channel_shuffle native_channel_shuffle", _no_arithmetic),
-    ("matmul mm bmm dot mv", _matmul),
-    ("addmm baddbmm", _addmm),
+    ("embedding channel_shuffle native_channel_shuffle one_hot", _no_arithmetic),
+    ("matmul mm bmm dot vdot inner mv linalg_vecdot", _matmul),
+    ("addmm baddbmm addmv", _addmm),
     ("einsum", _einsum),
+    ("tensordot", _tensordot),
+    ("bilinear", _bilinear),
+    ("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", _recurrent),
     ("scaled_dot_product_attention", _attention),
-    ("batch_norm", _batch_norm_rule),
+    ("batch_norm _weight_norm _weight_norm_interface", _batch_norm_rule),
     ("layer_norm group_norm instance_norm rms_norm", _spatial_norm),
     ("sum mean amax amin max min var std var_mean argmax argmin logsumexp prod norm", _reduce),
-    ("linalg_vector_norm frobenius_norm any all", _reduce),
-    ("softmax log_softmax cumsum glu sort topk", _along),
+    ("linalg_vector_norm frobenius_norm any all median nanmedian mode aminmax nansum", _reduce),
+    ("softmax log_softmax cumsum cumprod cummax glu sort topk argsort logcumsumexp", _along),
     ("view reshape flatten unflatten squeeze unsqueeze _unsafe_view view_as ravel", moves.view),
+    ("reshape_as _reshape_alias", moves.view),
     ("permute transpose swapaxes swapdims t numpy_T matrix_H mT mH", moves.permute),
     ("movedim moveaxis", moves.permute),
     ("expand expand_as broadcast_to", moves.expand),
-    ("chunk split split_with_sizes unbind select", moves.split),
+    ("chunk split split_with_sizes unbind select tensor_split unsafe_chunk", moves.split),
     ("slice narrow", moves.cut),
     ("pad constant_pad_nd _pad_circular reflection_pad2d replication_pad2d", moves.pad),
-    ("cat concat concatenate", _cat),
-    ("index index_select gather roll flip take stack repeat tile", moves.select_any),
-    ("repeat_interleave tensor_split pixel_shuffle pixel_unshuffle triu tril", moves.select_any),
-    ("im2col col2im unfold max_unpool2d", moves.select_any),
+    ("cat concat concatenate", cat),
+    ("stack", stack),
+    ("index index_select gather roll flip take repeat tile repeat_interleave", moves.select),
+    ("triu tril im2col col2im unfold max_unpool2d take_along_dim", moves.select),
+    ("nonzero masked_select unique _unique2 argwhere torchvision::nms", moves.select),
+    ("_pack_padded_sequence _pad_packed_sequence", moves.select),
+    ("index_put index_add index_copy index_fill scatter scatter_add scatter_reduce", _put),
+    ("_index_put_impl index_reduce masked_scatter", _put),
+    ("pixel_shuffle pixel_unshuffle", moves.shuffle),
+    ("grid_sampler torchvision::roi_align torchvision::roi_pool", _sample),
+    ("affine_grid_generator", _affine_grid),
 ]
 RULES = {name: rule for names, rule in _FAMILIES for name in names.split()}

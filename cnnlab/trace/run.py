@@ -11,90 +11,105 @@ rule, the row says so; nothing is guessed. `trace(..., rules={"my_op": rule})` a
 
 from __future__ import annotations
 
+import random
 import threading
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnlab.trace.call import Rule
+from cnnlab._tools import did_you_mean
+from cnnlab.trace import words
+from cnnlab.trace.call import Rule, TraceError
+from cnnlab.trace.inputs import Inputs
 from cnnlab.trace.kept import Keeper
-from cnnlab.trace.recorder import Recorder, TraceError
+from cnnlab.trace.recorder import Recorder
 from cnnlab.trace.rules import RULES
 from cnnlab.trace.table import LayerTable
-from cnnlab.trace.watch import Calls, map_tensors, module_stack, tensors_in
+from cnnlab.trace.watch import module_stack
 
 
 def trace(
     model: nn.Module,
     *inputs: Any,
+    keywords: Mapping[str, Any] | None = None,
+    batch: int | str | None = "auto",
     training: bool = False,
     rules: Mapping[str, Rule] | None = None,
 ) -> LayerTable:
     """Trace `model` on inputs of the given shapes.
 
     model:    any module; nothing about it changes, also when the trace fails
-    inputs:   one per argument of `forward`: a shape without the batch, such as (3, 224, 224),
-              or an example tensor with the batch (only its shape and dtype are used), or a
-              list of those
+    inputs:   one per argument of `forward`: a shape without the batch, such as (3, 224, 224); an
+              example tensor, used as it is; a list, tuple or dict of those (torchvision's detection
+              networks take a list of images); a number, a flag or None
+    keywords: the same for arguments by name, {"mask": (1, 224, 224), "flag": True}
+    batch:    how many images the inputs hold. "auto": a shape gets a batch of one, and of an
+              example tensor it is the first dimension, or the second where the model's sequence
+              layers have batch_first=False, or the length of a list of images; the table's note
+              says so. None: the inputs have no batch dimension, and shapes are used as they are
     training: follow the branches of training mode (GoogLeNet's auxiliary heads, for example)
     rules:    operation name -> function of a `Call`, for operations without a rule of ours
 
-    Counts are for one image; MACs without bias, 1 MAC = 2 FLOPs. A model that needs values to
-    decide what to do cannot be followed by shapes alone: it is run for real, once, and the
-    table's note says so.
+    Counts are for one image: those of the pass divided by its images, rounded up. MACs are without
+    bias, 1 MAC = 2 FLOPs. A model that needs values to decide what to do cannot be followed by
+    shapes alone: it is run for real, once, and the table's note says so.
 
     Raises TraceError if the forward pass fails, with the module and the shapes it got.
     """
     if not isinstance(model, nn.Module):
         made = f"{model.__name__}(...)" if isinstance(model, type) else "build('resnet50')"
         raise TraceError(f"trace got {model!r:.80}, expected a module, such as {made}")
-    if not inputs:
+    if not inputs and not keywords:
         raise TraceError("trace got no input: give it a shape such as (3, 224, 224)")
-    watched = Watched(model, inputs, training)
-    table_rules = {**RULES, **rules} if rules else RULES
-    note = ""
-    try:
-        recorder = watched.record(table_rules, on_meta=True)
-    except TraceError:
-        raise
-    except Exception as on_shapes:
-        # Only a real run can tell a model that needs values from a model that is broken.
-        try:
-            recorder = watched.record(table_rules, on_meta=False)
-        except TraceError:
-            raise
-        except Exception as for_real:
-            raise watched.explain(for_real) from for_real
-        note = f"run for real, because shapes alone were not enough: {_first_line(on_shapes)}"
+    watched = Watched(model, inputs, keywords or {}, batch, training)
+    recorder, notes = watched.followed({**RULES, **(rules or {})})
+    known = {operation.name for operation in recorder.operations.values()} | RULES.keys()
+    for name in rules or ():
+        if name not in known and not hasattr(torch.ops.aten, name):
+            raise TraceError(
+                f"rules= names {name!r}, which is no operation of this model."
+                f"{did_you_mean(name, known)}"
+            )
     if not recorder.rows:
         raise TraceError("no operation depends on the input: is forward's argument used?")
     row_of, on_meta = recorder.row_of_call(), recorder.on_meta
-    recorder.memory.measure = lambda: watched.kept(row_of, on_meta)
+    autocast, rows = recorder.calls.autocast, range(len(recorder.rows))
+    recorder.memory.measure = lambda: watched.kept(row_of, on_meta, autocast, rows)
     return LayerTable(
         rows=recorder.rows,
-        inputs=watched.shapes,
+        outputs=recorder.outputs,
+        inputs=watched.inputs.shapes,
         image=recorder.image,
         model=model,
         unused=recorder.unused,
-        note=note,
+        notes=notes,
     )
 
 
 _ONE_AT_A_TIME = threading.RLock()
 _MODULES_OWN = frozenset(nn.Module().__dict__)  # attributes that every module has
+_AUTOCAST = (
+    "forward uses autocast: what is kept for backward comes from a real pass with it; number types "
+    "and bytes in inference are those without it"
+)
 
 
 class Watched:
     """The caller's model, with the inputs and the way to run it unharmed."""
 
-    def __init__(self, model: nn.Module, inputs: Sequence[Any], training: bool):
+    def __init__(self, model, given, keywords, batch, training):
         self.model, self.training = model, training
+        self.nothing: list[str] = []  # modules that returned None
         modules = dict(model.named_modules())
+        self.loose = _unregistered(modules)  # in plain lists: path -> module or parameter
+        for path, one in self.loose.items():
+            if isinstance(one, nn.Module):
+                modules |= {f"{path}.{n}" if n else path: m for n, m in one.named_modules()}
         self.modules = list(modules.values())
         self.places = {id(m): (path, type(m).__name__) for path, m in modules.items()}
         kinds = {type(module) for module in self.modules}
@@ -112,86 +127,152 @@ class Watched:
                     f"{path or 'the model'} is quantized ({kind}): trace the float model that it "
                     f"was made from"
                 )
-        # DataParallel splits batches only, and cannot be called with other weights.
-        self.inner = inner = model.module if isinstance(model, nn.DataParallel) else model
-        self.params, self.buffers = dict(inner.named_parameters()), dict(inner.named_buffers())
-        for name, tensor in (self.params | self.buffers).items():
-            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
-                raise TraceError(
-                    f"{name} has no shape yet, because its module is lazy: run the model once on "
-                    f"a batch, then trace it"
-                )
-        floats = [p.dtype for p in self.params.values() if p.is_floating_point()]
+        # DataParallel splits batches only, and needs GPUs to do so.
+        self.inner = model.module if isinstance(model, nn.DataParallel) else model
+        self.names: dict[int, str] = {}  # of parameters, each by its first name
+        for path, module in modules.items():
+            for name, tensor in module._parameters.items():
+                if tensor is not None:
+                    self.names.setdefault(id(tensor), f"{path}.{name}" if path else name)
+                if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+                    raise TraceError(
+                        f"{self.names[id(tensor)]} has no shape yet, because its module is lazy: "
+                        f"run the model once on a batch, then trace it"
+                    )
+        self.names |= {id(p): path for path, p in self.loose.items() if isinstance(p, nn.Parameter)}
+        own = (t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()))
+        tensors = [tensor for tensor in own if tensor is not None]
+        floats = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
         dtype = floats[0] if floats else torch.get_default_dtype()
-        self.inputs = tuple(_to_meta(one, dtype) for one in inputs)
-        self.shapes = tuple(tuple(one.shape[1:]) for one in tensors_in(self.inputs))
+        self.device = tensors[0].device if tensors else torch.device("cpu")
+        self.inputs = Inputs(given, keywords, batch, self.modules, dtype)
+        words.fits(self.inner, self.inputs)
+
+    def followed(self, rules: Mapping[str, Rule]) -> tuple[Recorder, list[str]]:
+        """A pass on shapes, or, where shapes are not enough, for real; and notes on it."""
+        notes = [self.inputs.note] if self.inputs.note else []
+        try:
+            recorder = self.record(rules, on_meta=True)
+        except TraceError as error:
+            raise self._advised(error, error) from error.__cause__
+        except Exception as on_shapes:
+            # Only a real run can tell a model that needs values from a model that is broken.
+            try:
+                recorder = self.record(rules, on_meta=False)
+            except TraceError as error:
+                raise self._advised(error, error) from error.__cause__
+            except Exception as for_real:
+                error = words.explain(for_real, self.places, self.inputs, self.nothing)
+                raise self._advised(error, for_real) from for_real
+            why = words.first_line(on_shapes)
+            notes.append(f"run for real, because shapes alone were not enough: {why}")
+        loose = self._loose_note(recorder.unused)
+        return recorder, [*notes, *([_AUTOCAST] if recorder.calls.autocast else []), *loose]
+
+    def _loose_note(self, unused: dict[str, int]) -> list[str]:
+        """A word on used layers that no one but a plain list holds; they are not unused either."""
+        said = []
+        for path, one in self.loose.items():
+            sizes = (
+                {path: one.numel()}
+                if isinstance(one, nn.Parameter)
+                else {f"{path}.{name}": p.numel() for name, p in one.named_parameters()}
+            )
+            gone = [unused.pop(name, None) for name in sizes]
+            if None in gone:
+                said.append(f"{path} ({type(one).__name__}, {sum(sizes.values()):,} parameters)")
+        if not said:
+            return []
+        return [
+            f"not registered, so no optimizer will train them and no state_dict holds them: "
+            f"{', '.join(said)}. Keep them in nn.ModuleList, nn.ModuleDict or nn.ParameterList"
+        ]
 
     def record(self, rules: Mapping[str, Rule], on_meta: bool) -> Recorder:
         """One forward pass, on meta twins or for real, with every operation written down."""
-        params, buffers, inputs = self._swapped(on_meta)
-        recorder = Recorder(params, rules, on_meta, inputs)
-        with self._unharmed(leaves_train=False), torch.inference_mode():
-            with module_stack(self.places, recorder.stack), recorder.calls, recorder:
-                torch.func.functional_call(self.inner, {**params, **buffers}, inputs)
+        with self._unharmed(on_meta, leaves_train=False) as params:
+            args, keywords = self.inputs.twins(None if on_meta else self.device)
+            given = (args, keywords)
+            recorder = Recorder(params, rules, on_meta, self.inputs, given, self.nothing)
+            stack = module_stack(self.places, recorder.stack, recorder.leave)
+            with torch.inference_mode(), stack, recorder.calls, recorder:
+                out = self.inner(*args, **keywords)
+        if out is None:
+            raise TraceError(
+                f"forward of {type(self.inner).__name__} returned None; expected a tensor: end it "
+                f"with `return`"
+            )
         return recorder
 
     def kept(
-        self, row_of: Callable[[tuple[str, int]], int], on_meta: bool
-    ) -> dict[int, dict[str, int]]:
-        """Bytes that autograd keeps for the backward pass: row -> dtype -> bytes, per image.
+        self, row_of: Callable[[tuple[str, int]], int], on_meta: bool, autocast: bool, rows: range
+    ) -> tuple[dict[int, dict[str, int]], set[int]]:
+        """What autograd keeps for the backward pass: row -> dtype -> bytes, and unknown rows.
 
         A pass like the recorded one, with autograd, in which normalization and dropout train.
         """
-        params, buffers, inputs = self._swapped(on_meta)
-        state, stack = {**params, **buffers}, []
-        calls = Calls(stack)
-        keeper = Keeper(list(state.values()), calls, row_of)
-        with self._unharmed(leaves_train=True), keeper.watching():
-            # Innermost, so that only the model's own calls are numbered.
-            with module_stack(self.places, stack), calls:
-                torch.func.functional_call(self.inner, state, inputs)
-        return keeper.kept
-
-    def _swapped(self, on_meta: bool) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]:
-        """Parameters, buffers and inputs to run with.
-
-        On meta: twins with shapes but without memory. For real: copies, which may be written to.
-        """
-
-        def twin(x: Tensor) -> Tensor:
-            return torch.empty_like(x, device="meta") if on_meta else x.detach().clone()
-
-        params = {n: twin(p).requires_grad_(p.requires_grad) for n, p in self.params.items()}
-        buffers, inputs = {n: twin(b) for n, b in self.buffers.items()}, self.inputs
-        if not on_meta:
-            device = next((p.device for p in params.values()), torch.device("cpu"))
-            inputs = map_tensors(inputs, lambda x: torch.zeros_like(x, device=device))
-        return params, buffers, inputs
+        if autocast:  # it works on real numbers only
+            on_meta = False
+            if self.device.type == "meta":
+                return {}, set(rows)
+        stack: list[tuple[str, str]] = []
+        with self._unharmed(on_meta, leaves_train=True) as _:
+            own = (t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()))
+            keeper = Keeper([t for t in own if t is not None], stack, row_of)
+            args, keywords = self.inputs.twins(None if on_meta else self.device)
+            # The calls innermost, so that only the model's own are numbered.
+            with keeper.watching(), module_stack(self.places, stack), keeper.calls:
+                self.inner(*args, **keywords)
+        return keeper.kept, keeper.unknown
 
     @contextmanager
-    def _unharmed(self, leaves_train: bool) -> Iterator[None]:
-        """Modes as asked for; all attributes and the random state are put back afterwards.
+    def _unharmed(self, on_meta: bool, leaves_train: bool) -> Iterator[dict[str, Tensor]]:
+        """Run with twins of all weights: on meta without memory, for real copies, which may be
+        written to. Modes as asked for; what was, is put back: attributes and random states.
 
-        One thread at a time: what a trace patches belongs to the whole process.
+        Gives the parameters by name. One thread at a time: what a trace patches belongs to the
+        whole process.
         """
         with _ONE_AT_A_TIME:
-            saved, contents, random_state = [], [], torch.get_rng_state()
+            saved, contents, params = [], [], {}
+            devices = [self.device] if self.device.type == "cuda" else []
+            states = random.getstate(), np.random.get_state()
             for module in self.modules:
                 parts = module._parameters, module._buffers, module._modules, module.__dict__
                 saved += [(part, part.copy()) for part in parts]
-            for module in self.unusual:
-                for name in module.__dict__.keys() - _MODULES_OWN:
-                    value = module.__dict__[name]
-                    if isinstance(value, (list, dict, set, deque)):
-                        contents.append((value, value.copy()))
-                    elif isinstance(value, Tensor):  # forward may write to it
-                        module.__dict__[name] = value.detach().clone()
+            twins: dict[int, Tensor] = {}
+
+            def twin(x: Any, on_meta: bool = on_meta) -> Any:
+                if not isinstance(x, Tensor):
+                    return x
+                if id(x) not in twins:
+                    new = torch.empty_like(x, device="meta") if on_meta else x.detach().clone()
+                    twins[id(x)] = new.requires_grad_(x.requires_grad)
+                    if id(x) in self.names:
+                        params[self.names[id(x)]] = new
+                return twins[id(x)]
+
             try:
+                for module in self.modules:
+                    for held in (module._parameters, module._buffers):
+                        held.update({name: twin(x) for name, x in held.items()})
+                for module in self.unusual:  # forward may write to what it finds
+                    for name in module.__dict__.keys() - _MODULES_OWN:
+                        value = module.__dict__[name]
+                        if isinstance(value, (list, dict, set, deque)):
+                            contents.append((value, value.copy()))
+                        if isinstance(value, Tensor):
+                            module.__dict__[name] = twin(value, False)
+                        elif isinstance(value, list):
+                            value[:] = [twin(x, False) for x in value]
+                        elif isinstance(value, dict):
+                            value.update({key: twin(x, False) for key, x in value.items()})
                 for module in self.modules:
                     wanted = self.training or (leaves_train and not module._modules)
                     if module.training != wanted:  # PyTorch is slow to set a module's attribute
                         module.training = wanted
-                yield
+                with torch.random.fork_rng(devices):
+                    yield params
             finally:
                 for part, before in saved:
                     part.update(before)
@@ -201,41 +282,43 @@ class Watched:
                 for value, before in contents:
                     value.clear()
                     (value.extend if isinstance(value, (list, deque)) else value.update)(before)
-                torch.set_rng_state(random_state)
+                random.setstate(states[0])
+                np.random.set_state(states[1])
 
-    def explain(self, error: Exception) -> TraceError:
-        """Name the module in whose forward the error was raised, and the line."""
-        where = ""
-        for frame, line in traceback.walk_tb(error.__traceback__):
-            module = frame.f_locals.get("self")
-            if frame.f_code.co_name == "forward" and id(module) in self.places:
-                path = self.places[id(module)][0] or "the model itself"
-                where = f"{path} ({type(module).__name__}), line {line} of its forward"
-        shapes = ", ".join(map(str, self.shapes))
-        advice = "Run the model on such an input yourself, and fix that first"
-        if self.shapes and len(self.shapes[0]) == 4 and self.shapes[0][0] == 1:
-            advice = f"A shape is given without the batch: {self.shapes[0][1:]}"
-        return TraceError(
-            f"{where or 'the model'} fails on input {shapes}: {_first_line(error)} "
-            f"[{type(error).__name__}]. {advice}"
-        )
+    def _advised(self, error: TraceError, raised: Exception) -> TraceError:
+        """The error with the learner's own line and a next step: what was perhaps meant, if a try
+        shows that it works."""
+        text, *advice = error.args
+        text += words.place(raised)
+        for meant, given in self.inputs.alternatives():
+            with suppress(Exception):
+                other = Watched(self.model, given, self.inputs.keywords, "auto", self.training)
+                other.record(RULES, on_meta=True)
+                advice = [meant]
+                break
+        return TraceError(". ".join([text, *advice]))
 
 
-def _to_meta(one: Any, dtype: torch.dtype) -> Any:
-    """A shape becomes a batch of one on the meta device; so does an example tensor."""
-    if isinstance(one, Tensor):
-        return torch.empty_like(one[:1] if one.dim() else one, device="meta")
-    if isinstance(one, Sequence) and one and all(isinstance(size, int) for size in one):
-        if min(one) < 1:
-            raise TraceError(f"an input shape has positive sizes, got {tuple(one)}")
-        return torch.empty((1, *one), dtype=dtype, device="meta")
-    if isinstance(one, Sequence) and one and not isinstance(one, str):
-        return type(one)(_to_meta(part, dtype) for part in one)
-    raise TraceError(
-        f"an input is a shape such as (3, 224, 224), an example tensor or a list of those; "
-        f"got {one!r}"
-    )
+def _unregistered(modules: dict[str, nn.Module]) -> dict[str, nn.Module | nn.Parameter]:
+    """Layers and parameters that only plain lists, tuples and dicts of modules hold, by path."""
+    known, found = {id(module) for module in modules.values()}, {}
+    known |= {id(p) for module in modules.values() for p in module._parameters.values()}
 
+    def look(value: Any, path: str) -> None:
+        if isinstance(value, (nn.Module, nn.Parameter)):
+            if id(value) not in known:
+                found[path] = value
+        elif not isinstance(value, (list, tuple, dict)) or id(value) in known:
+            return
+        elif isinstance(value, dict):
+            for key, part in value.items():
+                look(part, f"{path}.{key}")
+        else:
+            for number, part in enumerate(value):
+                look(part, f"{path}.{number}")
+        known.add(id(value))
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    for path, module in modules.items():
+        for name in module.__dict__.keys() - _MODULES_OWN:
+            look(module.__dict__[name], f"{path}.{name}" if path else name)
+    return found

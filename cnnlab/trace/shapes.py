@@ -16,7 +16,7 @@ from cnnlab.trace.call import nth
 def _slid(sizes, kernel, stride, padding, dilation=1, ceil_mode=False):
     """Sizes after a kernel has slid over them; each of the others is one for all, or one each."""
     taps = kernel, stride, padding, dilation
-    return (output_size(n, *(nth(t, i) for t in taps), ceil_mode) for i, n in enumerate(sizes))
+    return tuple(output_size(n, *(nth(t, i) for t in taps), ceil_mode) for i, n in enumerate(sizes))
 
 
 def _same_shape(a):
@@ -34,6 +34,10 @@ def _norm_shape(a):
     return x.shape
 
 
+def _channels(count: int) -> str:
+    return "1 channel" if count == 1 else f"{count} channels"
+
+
 def _conv_shape(a):
     x, weight, groups = a["input"], a["weight"], a["groups"]
     padding = 0 if a["padding"] == "valid" else a["padding"]
@@ -42,8 +46,10 @@ def _conv_shape(a):
     expected = weight.shape[1] * groups
     if x.shape[1] != expected:
         raise GeometryError(
-            f"it has {x.shape[1]} channels where the weight expects {expected}; give an input "
-            f"with {expected} channels, or build the model for {x.shape[1]}"
+            f"it has {_channels(x.shape[1])} where the weight expects {expected}",
+            f"give an input with {_channels(expected)}, or build the model for {x.shape[1]}",
+            f"let the layer before it make {_channels(expected)}, or build this one for "
+            f"{x.shape[1]}",
         )
     sizes = _slid(x.shape[2:], weight.shape[2:], a["stride"], padding, a["dilation"])
     return (x.shape[0], weight.shape[0], *sizes)
@@ -51,11 +57,13 @@ def _conv_shape(a):
 
 def _linear_shape(a):
     x, weight = a["input"], a["weight"]
-    if x.shape[-1] != weight.shape[1]:
-        raise GeometryError(
-            f"it has {x.shape[-1]} features where the weight expects {weight.shape[1]}; the "
-            f"model was built for another input size"
-        )
+    expected, got = weight.shape[1], x.shape[-1]
+    if got != expected:
+        advice = f"build it as nn.Linear({got}, {weight.shape[0]}), or give inputs of another size"
+        if x[0].numel() == expected:
+            advice = "put nn.Flatten() before it"
+        words = f"it has {got} features where the weight expects {expected}"
+        raise GeometryError(words, advice, advice)
     if x.dtype != weight.dtype:
         return None
     return (*x.shape[:-1], weight.shape[0])
@@ -122,7 +130,18 @@ def _pad_shape(a):
         return None
     for i in range(len(pads) // 2):
         shape[-1 - i] += pads[2 * i] + pads[2 * i + 1]
-    return shape if min(shape) > 0 else None  # PyTorch words the error
+    return tuple(shape) if min(shape) > 0 else None  # PyTorch words the error
+
+
+def rnn_shapes(a):
+    """Outputs and last states of a recurrent layer; step by step it would take seconds."""
+    x, weights = a["input"], [w for w in a["params"] if w.dim() == 2]
+    if "batch_sizes" in a or x.dtype != weights[0].dtype:
+        return None
+    directions, states = 1 + a["bidirectional"], a["hx"]
+    hidden = states[0].shape[-1] if isinstance(states, (list, tuple)) else states.shape[-1]
+    last = [s.shape for s in states] if isinstance(states, (list, tuple)) else [states.shape]
+    return [(*x.shape[:-1], directions * hidden), *last]
 
 
 # Operation -> shape of its output by its arguments; None: PyTorch knows better.
@@ -141,4 +160,5 @@ SHAPES: dict[str, Callable[[dict[str, Any]], Sequence[int] | None]] = {
     "cat": _cat_shape,
     "pad": _pad_shape,
     **dict.fromkeys(("add", "mul", "div", "pow"), _elementwise_shape),
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), rnn_shapes),
 }

@@ -1,17 +1,24 @@
-"""How a table of layers looks: as text and as HTML, alone or beside others."""
+"""How a table of layers looks: as text, HTML, Markdown, CSV or JSON, alone or beside others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import csv
+import io
+import json
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 from math import prod
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cnnlab.arithmetic import bytes_text, count_text
 
 if TYPE_CHECKING:
-    from cnnlab.trace.table import Layer, LayerTable
+    from cnnlab.trace.layer import Layer, Output
+    from cnnlab.trace.table import LayerTable
 
 COLUMNS: dict[str, Callable[[Layer], str]] = {
     "layer": lambda row: row.path or row.module,
@@ -20,10 +27,18 @@ COLUMNS: dict[str, Callable[[Layer], str]] = {
     "parameters": lambda row: count_text(row.params) if row.params else "",
     "MACs": lambda row: "?" if row.macs is None else count_text(row.macs) if row.macs else "",
     "activations": lambda row: count_text(row.activations) if row.activations else "",
-    "kept": lambda row: bytes_text(row.kept_bytes) if row.kept_bytes else "",
+    "kept": lambda row: _kept(row.kept_bytes),
     "receptive field": lambda row: field_text(row),
-    "jump": lambda row: _pair(row.jump) if row.jump and _positions(row) > 1 else "",
+    "jump": lambda row: _pair(row.jump) if row.jump and prod(_positions(row)) > 1 else "",
 }
+# What a narrow terminal does without, first to last.
+_DISPENSABLE = ("jump", "activations", "kept")
+# What a file holds of each row; shapes, windows and jumps per axis.
+FIELDS = (
+    "path module op in_shape out_shape params macs other_ops activations kept_bytes live_bytes "
+    "receptive_field jump start center share_seen context note"
+).split()
+_OPEN = 60  # a table of more rows is shown folded
 
 
 @dataclass(frozen=True)
@@ -37,18 +52,71 @@ class Grid:
         return _align(self.cells, self.left)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": _html_table(self.cells, self.left)}
+        lines = "".join(
+            _line(values, "th" if i == 0 else "td") for i, values in enumerate(self.cells)
+        )
+        return {"text/plain": str(self), "text/html": f"<table>{lines}</table>"}
 
 
-def compare(**tables: LayerTable) -> Grid:
-    """Totals side by side: `compare(vgg16=trace(...), resnet50=trace(...))`."""
-    totals = [table.totals() for table in tables.values()]
-    keys = dict.fromkeys(key for total in totals for key in total)
-    return Grid([["", *tables], *([key, *(t.get(key, "") for t in totals)] for key in keys)], 1)
+def compare(*tables: LayerTable, **named: LayerTable) -> Grid:
+    """Totals side by side, with ratios to the first, then the same stage by stage.
+
+    `compare(trace(...), trace(...))`, or with names: `compare(vgg16=..., resnet50=...)`. A stage is
+    all rows whose maps have one size; what has no map any more is the head.
+    """
+    names: dict[str, LayerTable] = {}
+    for table in tables:
+        kind = type(table.model).__name__
+        names[f"{kind} {len(names) + 1}" if kind in names else kind] = table
+    named = names | named
+    first, *others = named
+    cells = [["", *named, *(f"{other} / {first}" for other in others)]]
+
+    def line(label: str, values: list[Any], show: Callable[[Any], str]) -> None:
+        base, rest = values[0], values[1:]
+        ratios = [f"{v / base:.2f}" if v is not None and base else "" for v in rest]
+        cells.append([label, *("?" if v is None else show(v) for v in values), *ratios])
+
+    def lines(prefix: str, parts: list[Sequence[Layer]]) -> None:
+        for label, name, show in (
+            ("parameters", "params", count_text),
+            ("MACs", "macs", count_text),
+            ("kept for backward", "kept_bytes", bytes_text),
+        ):
+            values = [[getattr(row, name) for row in part] for part in parts]
+            line(prefix + label, [None if None in v else sum(v) for v in values], show)
+
+    of_each = list(named.values())
+    lines("", of_each)
+    line("activations", [table.activations for table in of_each], count_text)
+    line("live in inference", [table.peak_live_bytes for table in of_each], bytes_text)
+    cells.append(
+        ["receptive field", *(field_text(t.output) for t in of_each), *("" for _ in others)]
+    )
+    stages: dict[str, list[list[Layer]]] = {}
+    for number, table in enumerate(of_each):
+        for row in table:
+            stage = stages.setdefault(_stage(row), [[] for _ in of_each])
+            stage[number].append(row)
+    for name, parts in stages.items():
+        lines(f"{name}: ", parts)
+    return Grid(cells, 1)
 
 
-def _positions(row: Layer) -> int:
-    return prod(n for n, dim in zip((s.units for s in row.sights), row.at) if dim is not None)
+def _stage(row: Layer) -> str:
+    if row.sights is None:
+        return "not followed"
+    sizes = _positions(row)
+    return shape_text(sizes) if prod(sizes) > 1 else "head"
+
+
+def _positions(row: Layer) -> list[int]:
+    """Sizes of the axes that the row still holds."""
+    return [sight.units for sight, dim in zip(row.sights, row.at) if dim is not None]
+
+
+def _kept(count: int | None) -> str:
+    return "?" if count is None else bytes_text(count) if count else ""
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -60,7 +128,7 @@ def _pair(values: Sequence) -> str:
     return str(values[0]) if len(set(values)) == 1 else " x ".join(map(str, values))
 
 
-def field_text(row: Layer) -> str:
+def field_text(row: Layer | Output) -> str:
     """The receptive field as the table says it; "?" where it could not be followed."""
     if row.sights == ():
         return ""
@@ -69,12 +137,32 @@ def field_text(row: Layer) -> str:
     return _pair(row.receptive_field) + (" + context" if row.context else "")
 
 
-def text(rows: Sequence[Layer], totals: dict[str, str], notes: Sequence[str]) -> str:
-    """The table for a terminal."""
-    cells = [list(COLUMNS)] + [[show(row) for show in COLUMNS.values()] for row in rows]
-    lines = [_align(cells, left=3), ""]
-    lines += [f"{name:<20}{value}" for name, value in totals.items()]
-    return "\n".join(lines + [f"note: {note}" for note in notes])
+def text(table: LayerTable, width: int = 80) -> str:
+    """The table for a terminal of `width` columns; what does not fit is left out, and named."""
+    columns = {name: [name, *map(show, table.rows)] for name, show in COLUMNS.items()}
+    gone = []
+    for name in _DISPENSABLE:
+        if _total(columns) > width:
+            gone.append(name)
+            del columns[name]
+        if gone == ["jump", "activations"] and _total(columns) > width:
+            columns["output"] = [cell.replace(" ", "") for cell in columns["output"]]
+            columns["receptive field"][0] = "sees"
+            long = [c if len(c) < 17 else f"{c[:15]}…" for c in columns["operation"]]
+            columns["operation"] = long
+    most = max(12, width - _total(columns) + max(map(len, columns["layer"])))
+    columns["layer"] = [c if len(c) <= most else f"…{c[1 - most :]}" for c in columns["layer"]]
+    lines = [_align(list(zip(*columns.values())), left=3), ""]
+    lines += [f"{name:<20}{value}" for name, value in table.totals().items()]
+    notes = table._notes()
+    if gone:
+        notes.append(f"{', '.join(reversed(gone))} did not fit {width} columns")
+    lines += [textwrap.fill(f"note: {note}", width, subsequent_indent=" " * 6) for note in notes]
+    return "\n".join(lines)
+
+
+def _total(columns: dict[str, list[str]]) -> int:
+    return sum(max(map(len, column)) + 2 for column in columns.values()) - 2
 
 
 def _align(cells: Sequence[Sequence[str]], left: int) -> str:
@@ -89,34 +177,81 @@ def _align(cells: Sequence[Sequence[str]], left: int) -> str:
     return "\n".join(lines)
 
 
-def html(rows: Sequence[Layer], totals: dict[str, str], notes: Sequence[str]) -> str:
-    """The table for a page."""
-    cells = [list(COLUMNS)] + [[show(row) for show in COLUMNS.values()] for row in rows]
-    summary = "".join(
-        f'<span style="white-space:nowrap;margin-right:1.6em">'
-        f'<span style="opacity:.7">{escape(name)}</span> <b>{escape(value)}</b></span> '
-        for name, value in totals.items()
+def html(table: LayerTable) -> str:
+    """The table for a page: folded by module where it is long."""
+    ends: dict[str, int] = {}  # of each module, the last row
+    for row in table.rows:
+        parts = row.path.split(".")
+        ends |= {".".join(parts[:n]): row.index for n in range(1, len(parts) + 1)}
+    style = Path(__file__).with_name("table.css").read_text(encoding="utf-8")
+    opened = " open" if len(table) <= _OPEN else ""
+    body = "".join(_folded(table, table.rows, 1, ends, opened))
+    totals = "".join(
+        f"<span><i>{escape(name)}</i> <b>{escape(value)}</b></span> "
+        for name, value in table.totals().items()
     )
-    remarks = "".join(f'<div style="opacity:.8">note: {escape(note)}</div>' for note in notes)
+    notes = "".join(f"<div><i>note: {escape(note)}</i></div>" for note in table._notes())
     return (
-        f'<div style="max-height:34em;overflow:auto">{_html_table(cells, left=3)}</div>'
-        f'<div style="margin:.5em 0;line-height:1.7">{summary}</div>{remarks}'
+        f'<style>{style}</style><div class="cnnlab-trace"><div><table class="head">'
+        f"{_line(list(COLUMNS), 'th')}</table>{body}</div><p>{totals}</p>{notes}</div>"
     )
 
 
-def _html_table(cells: Sequence[Sequence[str]], left: int) -> str:
-    def line(values: Sequence[str], tag: str) -> str:
-        sides = ["left" if i < left else "right" for i in range(len(values))]
-        style = "padding:.15em .7em;white-space:nowrap"
-        shown = (
-            f'<{tag} style="text-align:{side};{style}">{escape(value)}</{tag}>'
-            for side, value in zip(sides, values)
-        )
-        return f"<tr>{''.join(shown)}</tr>"
+def _folded(
+    table: LayerTable, rows: Sequence[Layer], depth: int, ends: dict[str, int], opened: str
+) -> Iterator[str]:
+    """Rows as lines, and modules of several rows as one line that opens."""
+    plain: list[str] = []
+    for path, run in groupby(rows, lambda row: ".".join(row.path.split(".")[:depth])):
+        run = list(run)
+        inner = any(row.path != path for row in run)
+        if len(run) == 1 or not inner:
+            plain += [_line([show(row) for show in COLUMNS.values()], "td") for row in run]
+            continue
+        if plain:
+            yield f"<table>{''.join(plain)}</table>"
+            plain = []
+        whole = table.merged(run, path, ends[path] == run[-1].index)
+        cells = {name: show(whole) for name, show in COLUMNS.items()}
+        cells["operation"] = table.kinds.get(path, "")
+        line = _line(list(cells.values()), "td")
+        below = "".join(_folded(table, run, depth + 1, ends, opened))
+        yield f"<details{opened}><summary><table>{line}</table></summary>{below}</details>"
+    if plain:
+        yield f"<table>{''.join(plain)}</table>"
 
-    head = line(cells[0], "th")
-    body = "".join(line(values, "td") for values in cells[1:])
-    return (
-        '<table style="border-collapse:collapse;font-variant-numeric:tabular-nums">'
-        f"<thead>{head}</thead><tbody>{body}</tbody></table>"
-    )
+
+def _line(values: Sequence[str], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(value)}" for value in values)
+
+
+def markdown(table: LayerTable) -> str:
+    """The table for a README."""
+    lines = [list(COLUMNS), ["---"] * 3 + ["---:"] * (len(COLUMNS) - 3)]
+    lines += [[show(row) for show in COLUMNS.values()] for row in table.rows]
+    said = [f"- {name}: {value}" for name, value in table.totals().items()]
+    said += [f"- note: {note}" for note in table._notes()]
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *said])
+
+
+def csv_text(table: LayerTable) -> str:
+    """A line per row with the fields of `FIELDS`; sizes as 64 x 56 x 56."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(FIELDS)
+    for row in table.rows:
+        values = (getattr(row, name) for name in FIELDS)
+        writer.writerow(shape_text(v) if isinstance(v, tuple) else v for v in values)
+    return file.getvalue().rstrip("\n")
+
+
+def json_text(table: LayerTable) -> str:
+    """{"rows": the fields of `FIELDS`, "totals": ..., "notes": ...}; what is unknown is null."""
+    rows = [{name: getattr(row, name) for name in FIELDS} for row in table.rows]
+    totals = {name: getattr(table, name) for name in ("params", "macs", "other_ops", "activations")}
+    totals |= {"kept_bytes": table.kept_bytes, "peak_live_bytes": table.peak_live_bytes}
+    totals |= {"receptive_field": table.output.receptive_field, "context": table.output.context}
+    for name, unknown in (("macs", table.unknown), ("kept_bytes", table.unknown_kept)):
+        totals[name] = None if unknown else totals[name]
+    said = {"rows": rows, "totals": totals, "notes": table._notes()}
+    return json.dumps(said, default=float, indent=1)

@@ -62,13 +62,17 @@ class Spread:
 
 @dataclass(frozen=True)
 class Resize:
-    """Resizing from `size` to `out` units: adaptive pooling, nearest and linear upsampling."""
+    """Resizing from `size` to `out` units: adaptive pooling and upsampling.
+
+    mode: "adaptive", "nearest", "exact" (nearest-exact), "linear" or "cubic"
+    """
 
     size: int
     out: int
-    mode: str  # "adaptive", "nearest" or "linear"
+    mode: str
     align_corners: bool = False
     factor: float | None = None  # given by the caller; PyTorch then ignores out / size
+    antialias: bool = False
 
     @property
     def step(self) -> Fraction:
@@ -79,22 +83,43 @@ class Resize:
 
     def __call__(self, units: np.ndarray) -> np.ndarray:
         units = units[..., None]
-        if self.mode == "nearest":  # in float32, as PyTorch rounds: 22 * (39 / 66) gives 12, not 13
+        if self.mode in (
+            "nearest",
+            "exact",
+        ):  # in float32, as PyTorch: 22 * (39 / 66) is 12, not 13
             scale = np.float32(self.size) / np.float32(self.out)
             if self.factor:
                 scale = np.float32(1 / self.factor)
-            return np.floor(units.astype(np.float32) * scale).astype(np.int64)
+            shift = np.float32(0.5 if self.mode == "exact" else 0)
+            return np.floor((units.astype(np.float32) + shift) * scale).astype(np.int64)
         if self.mode == "adaptive":
             first, last = units * self.size // self.out, -(-(units + 1) * self.size // self.out) - 1
-            taps = first + np.arange(-(-self.size // self.out) + 1)
-            return np.where(taps <= last, taps, NOTHING)
+            return _from_to(first, last, -(-self.size // self.out) + 1)
         # A position between two pixels, as a whole-number fraction `above / below`.
+        reach = 2 if self.mode == "cubic" else 1
+        step = self.step
         if self.align_corners:
             above, below = units * (self.size - 1), max(self.out - 1, 1)
         else:
-            step = self.step
             above, below = (2 * units + 1) * step.numerator - step.denominator, 2 * step.denominator
-        return np.concatenate([above // below, -(-above // below)], axis=-1)
+        if self.antialias:  # the filter is as wide as a unit, where units are wider than pixels
+            reach = reach * max(step, Fraction(1))
+            above, below = above * reach.denominator, below * reach.denominator
+            reach = int(reach * below)
+            first, last = (above - reach) // below + 1, -((-above - reach) // below) - 1
+            return _from_to(first, last, 2 * reach // below + 1)
+        first, last = above // below, -(-above // below)
+        exact = first == last  # on a pixel: its neighbors weigh nothing
+        first, last = (
+            np.where(exact, at, at + by) for at, by in ((first, 1 - reach), (last, reach - 1))
+        )
+        return np.concatenate([first, last], axis=-1)
+
+
+def _from_to(first: np.ndarray, last: np.ndarray, most: int) -> np.ndarray:
+    """Positions first to last, at most `most` of them."""
+    taps = first + np.arange(most)
+    return np.where(taps <= last, taps, NOTHING)
 
 
 @dataclass(frozen=True)
@@ -127,13 +152,14 @@ class Sight:
         self.units = units
         self.parents = tuple(parents)
         self.rate = rate  # jump; None where branches disagree
+        self.regular: Window | None = None  # of all units, unless something irregular came before
         self._edges: dict[int, tuple[float, float]] = {}
 
     @classmethod
     def of_image(cls, size: int) -> Sight:
         """The image itself: pixel i sees pixel i."""
         sight = cls(size, (), 1)
-        sight.__dict__["window"] = Window()
+        sight.regular = Window()
         return sight
 
     def slide(self, taps: Slide, units: int, reads: Taps | None = None) -> Sight:
@@ -145,9 +171,9 @@ class Sight:
         if taps == _SAME and reads is None and units == self.units:
             return self
         sight = Sight(units, [(self, reads or taps)], self.rate and self.rate * taps.stride)
-        here = self.__dict__.get("window")  # known at once unless something irregular came before
+        here = self.regular
         if here is not None:
-            sight.__dict__["window"] = Window(
+            sight.regular = Window(
                 here.size + (taps.kernel - 1) * taps.dilation * here.jump,
                 here.jump * taps.stride,
                 here.start - taps.padding * here.jump,
@@ -179,11 +205,11 @@ class Sight:
         rates = {sight.rate for sight in different}
         rate = rates.pop() if len(rates) == 1 else None
         sight = Sight(different[0].units, [(s, _SAME) for s in different], rate)
-        windows = [s.__dict__.get("window") for s in different]
+        windows = [s.regular for s in different]
         if rate is not None and None not in windows:
             start = min(window.start for window in windows)
             end = max(window.end for window in windows)
-            sight.__dict__["window"] = Window(end - start + 1, windows[0].jump, start)
+            sight.regular = Window(end - start + 1, windows[0].jump, start)
         return sight
 
     @cached_property
@@ -192,8 +218,8 @@ class Sight:
 
         After a transposed convolution, units of different phase see windows of different size.
         """
-        if self.rate is None:
-            return None
+        if self.rate is None or self.regular is not None:
+            return self.regular
         middle = self.units // 2
         units = range(max(0, middle - 32), min(self.units, middle + 32))  # covers a 64-fold phase
         size = max(last - first + 1 for first, last in map(self._edge, units))
@@ -204,9 +230,8 @@ class Sight:
 
     def _edge(self, unit: int) -> tuple[float, float]:
         """Unclipped first and last pixel of `unit`, following every parent."""
-        known = self.__dict__.get("window") if self.rate is not None else None
-        if known is not None:
-            return known.box(unit)
+        if self.regular is not None:
+            return self.regular.box(unit)
         if unit not in self._edges:
             edges = []
             for parent, taps in self.parents:

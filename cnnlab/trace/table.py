@@ -5,124 +5,24 @@ Totals are derived, never stored. All counts are for one image; MACs without bia
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from math import prod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
 from torch import nn
 
 from cnnlab import probes
 from cnnlab._tools import did_you_mean
-from cnnlab.arithmetic import Window, bytes_text, count_text
+from cnnlab.arithmetic import bytes_text, count_text
 from cnnlab.trace import show
-from cnnlab.trace.memory import Memory, TrainingMemory
-from cnnlab.trace.sight import Sight
+from cnnlab.trace.layer import Box, Layer, Output
+from cnnlab.trace.memory import TrainingMemory
 
 if TYPE_CHECKING:
     import pandas
-
-Box = tuple[tuple[int, int], ...]  # (first, last) input pixel, inclusive, per image axis
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One operation of a forward pass, or several folded together.
-
-    index:       its place in the table
-    path, module: where it was called: "features.0", "Conv2d"; "" and the class for the model itself
-    op:          PyTorch's name of the operation, without the underscore of its in-place form
-    inputs:      rows it reads; -1 is the model's input
-    in_shapes, out_shape: without the batch: (C, H, W)
-    params:      parameters used here for the first time
-    macs:        multiply-accumulates without bias; None where no rule knows
-    other_ops:   bias, normalization, activation: about one per value; pooling: one per tap
-    activations: values written to new memory: 0 for views and in-place operations
-    context:     it also depends on the rest of the image (squeeze and excite, group norm)
-    note:        what is unknown about it, and why
-    """
-
-    index: int
-    path: str
-    module: str
-    op: str
-    inputs: tuple[int, ...]
-    in_shapes: tuple[tuple[int, ...], ...]
-    out_shape: tuple[int, ...]
-    params: int
-    macs: int | None
-    other_ops: int
-    activations: int
-    context: bool
-    note: str
-    itemsize: int = field(repr=False)
-    storage: int = field(repr=False)
-    reads: tuple[int, ...] = field(repr=False)
-    sights: tuple[Sight, ...] | None = field(repr=False, compare=False)
-    at: tuple[int | None, ...] = field(repr=False)
-    memory: Memory = field(repr=False, compare=False)
-    covers: tuple[int, ...] = field(repr=False)  # rows folded into this one
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """Shape of the first input."""
-        return self.in_shapes[0] if self.in_shapes else ()
-
-    @property
-    def windows(self) -> tuple[Window, ...] | None:
-        """Theoretical receptive field per image axis; None where it could not be followed."""
-        if self.sights is None:
-            return None
-        windows = tuple(sight.window for sight in self.sights)
-        return None if None in windows else windows
-
-    @property
-    def receptive_field(self) -> tuple[int, ...] | None:
-        """Its size, (height, width), in input pixels."""
-        return self.windows and tuple(window.size for window in self.windows)
-
-    @property
-    def jump(self) -> tuple[int, ...] | None:
-        """Input pixels between neighboring units."""
-        return self.windows and tuple(window.jump for window in self.windows)
-
-    @property
-    def start(self) -> tuple[int, ...] | None:
-        """First input pixel that unit 0 sees, negative where there is padding."""
-        return self.windows and tuple(window.start for window in self.windows)
-
-    @property
-    def center(self) -> tuple[float, ...] | None:
-        """Middle of what unit 0 sees."""
-        return self.windows and tuple(window.center(0) for window in self.windows)
-
-    @property
-    def share_seen(self) -> float | None:
-        """Share of the image that the middle unit is connected to, 0 to 1."""
-        if not self.sights:
-            return None
-        middle = [sight.units // 2 for sight in self.sights]
-        box = self._box(middle)
-        seen = prod(max(0, last - first + 1) for first, last in box)
-        return seen / prod(_image_size(sight) for sight in self.sights)
-
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes autograd keeps here for the backward pass, per image; parameters not counted."""
-        return sum(sum(self.memory.kept.get(row, {}).values()) for row in self.covers)
-
-    @property
-    def live_bytes(self) -> int:
-        """Bytes of activations alive in inference when this operation is done."""
-        return max(self.memory.live[row] for row in self.covers)
-
-    def _box(self, unit: Sequence[int]) -> Box:
-        box = []
-        for sight, position in zip(self.sights, unit):
-            first, last = sight.seen()
-            box.append((int(first[position]), int(last[position])))
-        return tuple(box)
 
 
 class LayerTable(Sequence[Layer]):
@@ -131,15 +31,16 @@ class LayerTable(Sequence[Layer]):
     def __init__(
         self,
         rows: Iterable[Layer],
+        outputs: Mapping[str, Output],
         inputs: tuple[tuple[int, ...], ...],
         image: Sequence[int],
         model: nn.Module,
         unused: dict[str, int],
-        note: str,
+        notes: Sequence[str],
     ):
-        self.rows = tuple(rows)
+        self.rows, self.outputs = tuple(rows), outputs
         self.inputs, self.image = inputs, tuple(image)
-        self.model, self.unused, self.note = model, unused, note
+        self.model, self.unused, self.notes = model, unused, tuple(notes)
         self._memory = self.rows[0].memory
 
     @overload
@@ -154,10 +55,52 @@ class LayerTable(Sequence[Layer]):
             return self.rows[key]
         rows = [row for row in self.rows if row.path == key or row.path.startswith(f"{key}.")]
         if not rows:
-            paths = list(dict.fromkeys(row.path for row in self.rows))
-            hint = did_you_mean(key, paths) or f" Known: {', '.join(paths)}"
-            raise KeyError(f"no operation was traced in a module {key!r}.{hint}")
-        return _merge(rows, key, "" if len({row.path for row in rows}) > 1 else rows[0].module)
+            raise KeyError(self._missing(key))
+        return self.merged(rows, key)
+
+    def _missing(self, key: str) -> str:
+        paths = list(dict.fromkeys(row.path for row in self.rows))
+        above = next((p for p in reversed(paths) if p and key.startswith(f"{p}.")), None)
+        hint = f" Did you mean {above!r}?" if above else did_you_mean(key, paths)
+        if key in self.kinds:
+            hint = " It did nothing in this pass."
+        if len(paths) > 8:
+            paths = list(dict.fromkeys(path.split(".")[0] for path in paths))
+        more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
+        known = f" Known: {', '.join(paths[:8])}{more}"
+        return f"no operation was traced in a module {key!r}.{hint or known}"
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Class names of the model's modules, by path."""
+        return {path: type(module).__name__ for path, module in self.model.named_modules()}
+
+    def merged(self, rows: Sequence[Layer], path: str, whole: bool = True) -> Layer:
+        """Rows of one module as one: counts add up; the output is the module's, if the rows are
+        the `whole` of it, with its last call."""
+        alone = all(row.path == rows[0].path for row in rows)
+        ops = Counter(row.op for row in rows)
+        out = self.outputs.get(path) if path and whole else None
+        last = rows[-1]
+        out = out or Output(last.out_shape, last.sights, last.at, last.context, "")
+        return replace(
+            last,
+            path=path,
+            module=rows[0].module if alone and rows[0].path == path else "",
+            op=", ".join(op if n == 1 else f"{n} {op}" for op, n in ops.items()),
+            inputs=rows[0].inputs,
+            in_shapes=rows[0].in_shapes,
+            out_shape=out.out_shape,
+            params=sum(row.params for row in rows),
+            macs=None if any(row.macs is None for row in rows) else sum(row.macs for row in rows),
+            other_ops=sum(row.other_ops for row in rows),
+            activations=sum(row.activations for row in rows),
+            context=out.context,
+            note="; ".join(dict.fromkeys(row.note for row in rows if row.note)),
+            sights=out.sights,
+            at=out.at,
+            covers=tuple(index for row in rows for index in row.covers),
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -189,7 +132,8 @@ class LayerTable(Sequence[Layer]):
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes autograd keeps for the backward pass of one image."""
+        """Bytes autograd keeps for the backward pass of one image; rows in `unknown_kept` are not
+        in it."""
         return sum(self.kept_by_dtype.values())
 
     @property
@@ -211,17 +155,35 @@ class LayerTable(Sequence[Layer]):
         """Rows whose MACs no rule knows."""
         return tuple(row for row in self.rows if row.macs is None)
 
+    @property
+    def unknown_kept(self) -> tuple[Layer, ...]:
+        """Rows of which nobody can say what autograd keeps."""
+        return tuple(row for row in self.rows if row.kept_bytes is None)
+
+    @property
+    def note(self) -> str:
+        """How the batch is known, and whether the model had to be run for real."""
+        return "; ".join(self.notes)
+
+    @property
+    def output(self) -> Output:
+        """What the model returns (its first tensor), or its last row that sees the image."""
+        last = next((row for row in reversed(self.rows) if row.sights != ()), self.rows[-1])
+        out = self.outputs.get("")
+        if out is None or out.sights == ():
+            return Output(last.out_shape, last.sights, last.at, last.context, last.note)
+        return out
+
     def fold(self, depth: int | None = None) -> LayerTable:
         """One row per module, in order of first use; `depth` 1: per direct child of the model."""
         groups: dict[str, list[Layer]] = {}
         for row in self.rows:
             parts = row.path.split(".") if row.path else []
             groups.setdefault(".".join(parts[:depth]), []).append(row)
-        rows = (
-            _merge(rows, path, rows[0].module if all(r.path == path for r in rows) else "")
-            for path, rows in groups.items()
+        rows = (self.merged(rows, path) for path, rows in groups.items())
+        return LayerTable(
+            rows, self.outputs, self.inputs, self.image, self.model, self.unused, self.notes
         )
-        return LayerTable(rows, self.inputs, self.image, self.model, self.unused, self.note)
 
     def box(self, layer: str | int, *unit: int) -> Box:
         """The input rectangle that one unit of a layer is connected to, inside the image.
@@ -282,65 +244,47 @@ class LayerTable(Sequence[Layer]):
         """One line per operation. Needs pandas, which `pip install cnnlab[pandas]` brings."""
         import pandas
 
-        names = "path module op in_shape out_shape params macs other_ops activations kept_bytes "
-        names += "live_bytes receptive_field jump start center share_seen context note"
-        return pandas.DataFrame([{n: getattr(row, n) for n in names.split()} for row in self.rows])
+        return pandas.DataFrame([{n: getattr(row, n) for n in show.FIELDS} for row in self.rows])
 
     def totals(self) -> dict[str, str]:
         """The totals as text, in the order they are shown."""
-        last = next((row for row in reversed(self.rows) if row.windows), None)
         totals = {
             "input": show.shape_text(self.input_shape),
             "parameters": count_text(self.params),
             "MACs": count_text(self.macs) + (" + unknown" if self.unknown else ""),
             "activations": count_text(self.activations),
-            "kept for backward": bytes_text(self.kept_bytes),
+            "kept for backward": bytes_text(self.kept_bytes)
+            + (" + unknown" if self.unknown_kept else ""),
             "live in inference": bytes_text(self.peak_live_bytes),
         }
         if self.unused:
             totals["unused parameters"] = count_text(sum(self.unused.values()))
-        if last is not None:
-            totals["receptive field"] = show.field_text(last)
+        if self.image:
+            totals["receptive field"] = show.field_text(self.output)
         return totals
 
     def __str__(self) -> str:
-        return show.text(self.rows, self.totals(), self._notes())
+        return show.text(self, shutil.get_terminal_size().columns)
 
     def __repr__(self) -> str:
         name = type(self.model).__name__
         return f"<LayerTable of {name}: {len(self)} operations, {count_text(self.params)} params>"
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        html = show.html(self.rows, self.totals(), self._notes())
-        return {"text/plain": str(self), "text/html": html}
+        return {"text/plain": show.text(self), "text/html": show.html(self)}
 
     def _notes(self) -> list[str]:
-        notes = [f"{row.path or row.module}: {row.note}" for row in self.rows if row.note]
-        return ([self.note] if self.note else []) + list(dict.fromkeys(notes))
-
-
-def _merge(rows: Sequence[Layer], path: str, module: str) -> Layer:
-    """Several operations as one row: counts add up, the output is the last one's."""
-    last = rows[-1]
-    known = [row.macs for row in rows if row.macs is not None]
-    ops = Counter(row.op for row in rows)
-    return replace(
-        last,
-        path=path,
-        module=module,
-        op=", ".join(op if n == 1 else f"{n} {op}" for op, n in ops.items()),
-        inputs=rows[0].inputs,
-        in_shapes=rows[0].in_shapes,
-        params=sum(row.params for row in rows),
-        macs=None if len(known) < len(rows) else sum(known),
-        other_ops=sum(row.other_ops for row in rows),
-        activations=sum(row.activations for row in rows),
-        context=any(row.context for row in rows),
-        covers=tuple(row.index for row in rows),
-    )
-
-
-def _image_size(sight: Sight) -> int:
-    while sight.parents:
-        sight = sight.parents[0][0]
-    return sight.units
+        """How the table was made, and what is unknown and where, each said once."""
+        places: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.note:
+                places.setdefault(row.note, []).append(row.path or row.module)
+        said = list(self.notes)
+        for note, where in places.items():
+            more = f" and {len(where) - 2} more" if len(where) > 3 else ""
+            said.append(f"{', '.join(where[: 2 if more else 3])}{more}: {note}")
+        if any(row.kept_bytes is None for row in self.rows):
+            said.append("bytes kept of an LSTM or with autocast on the meta device are unknown")
+        if self.image and self.output.sights is None:
+            said.append(f"the receptive field was lost at {self.output.lost}")
+        return said

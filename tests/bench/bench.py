@@ -57,34 +57,39 @@ def train(only: str = "", store: str | None = None) -> Iterator[str]:
     return run(only=only, store=store)
 
 
-TRACED = "alexnet vgg16 googlenet resnet18 resnet50 resnet152 densenet121 densenet201".split()
+TRACED = "vgg16 resnet50 densenet121 mobilenet_v3_large swin_t".split()
 
 
 def trace(rounds: int = 5) -> Iterator[str]:
-    """Milliseconds to read a network at 3x224x224, beside other analysers that are installed.
+    """CPU milliseconds to read a network at 3x224x224, beside other analysers that are installed.
 
-    Each in its default form (most run the network) and, where it can, on the meta device. Ours
-    includes the bytes kept for backward and the receptive fields, which the others do not have,
-    and holds for every batch size; torchinfo reports memory for the batch it is run on.
+    Ours without and with the bytes kept for backward, which the others do not have; receptive
+    fields are in both. The others in their default form (most run the network) and, where they
+    can, on the meta device. Ratios are to ours without the bytes kept.
     """
     import torch
 
-    from cnnlab.models import build
+    from cnnlab._torchvision import import_torchvision
     from cnnlab.trace.run import trace as read
 
-    def ours(model, shape) -> object:
-        table = read(model, shape)
-        return table.kept_bytes, [row.receptive_field for row in table]
+    published = import_torchvision().models
 
-    peers = _peers()
-    _ = read(build("lenet5"), (1, 28, 28)).kept_bytes  # load what every first trace loads
-    yield f"trace: ms, medians of {rounds} rounds, {torch.get_num_threads()} threads; (x ours)"
-    yield f"  {'':<12}{'cnnlab':>9}" + "".join(f"{name:>22}" for name in peers)
+    def fields(model, image) -> object:
+        table = read(model, tuple(image.shape[1:]))
+        return table, [row.receptive_field for row in table]
+
+    def kept(model, image) -> object:
+        return fields(model, image)[0].kept_bytes
+
+    peers = {"with bytes kept": (kept, False), **_peers()}
+    kept(published.get_model("swin_t").eval(), torch.empty(1, 3, 224, 224))  # warm
+    yield f"trace: CPU ms, medians of {rounds} rounds; (x ours without bytes kept)"
+    yield f"  {'':<20}{'cnnlab':>9}" + "".join(f"{name:>22}" for name in peers)
     for name in TRACED:
-        model = build(name).eval()
+        model = published.get_model(name).eval()
         with torch.device("meta"):
-            twin = build(name).eval()
-        jobs = {"cnnlab": _clock(ours, model, (3, 224, 224))}
+            twin = published.get_model(name).eval()
+        jobs = {"cnnlab": _clock(fields, model, torch.empty(1, 3, 224, 224))}
         for peer, (analyse, on_meta) in peers.items():
             subject = twin if on_meta else model
             image = torch.empty(1, 3, 224, 224, device="meta" if on_meta else "cpu")
@@ -92,9 +97,16 @@ def trace(rounds: int = 5) -> Iterator[str]:
         times = interleaved(jobs, rounds)
         base = median(times.pop("cnnlab"))
         cells = (f"{1000 * median(t):13,.0f} ({median(t) / base:5.1f})" for t in times.values())
-        yield f"  {name:<12}{1000 * base:9.0f}" + "".join(f"{cell:>22}" for cell in cells)
+        yield f"  {name:<20}{1000 * base:9.0f}" + "".join(f"{cell:>22}" for cell in cells)
     for name in ("vgg16", "resnet152"):
         yield f"  extra peak memory on {name}: {_extra_memory(name):.1f} MB"
+
+
+def sweep(only: str = "") -> Iterator[str]:
+    """The trace beside PyTorch on all of torchvision and some of timm; see `tests.bench.sweep`."""
+    from tests.bench.sweep import sweep as run
+
+    return run(only)
 
 
 def _peers() -> dict[str, tuple[Callable, bool]]:
@@ -152,15 +164,15 @@ def _peers() -> dict[str, tuple[Callable, bool]]:
 
 
 def _clock(job: Callable, *arguments: object) -> Callable[[], float]:
-    """Seconds of one call; a peer that cannot do it counts as not a number."""
+    """CPU seconds of one call; a peer that cannot do it counts as not a number."""
 
     def run() -> float:
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             job(*arguments)
         except Exception:  # whatever a peer cannot do
             return float("nan")
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     return run
 
@@ -209,5 +221,6 @@ BENCHES: dict[str, Callable[..., Iterator[str]]] = {
     "start": start,
     "train": train,
     "trace": trace,
+    "sweep": sweep,
     "chapters": chapters,
 }

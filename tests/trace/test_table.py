@@ -143,8 +143,8 @@ def test_unused_parameters_are_reported():
 def test_comparison_side_by_side(lenet):
     shown = compare(lenet=lenet, small=trace(small(), (1, 8, 8)))
     lines = str(shown).splitlines()
-    assert lines[0].split() == ["lenet", "small"]
-    assert any(line.split() == ["parameters", "61,706", "92"] for line in lines)
+    assert lines[0].split() == ["lenet", "small", "small", "/", "lenet"]
+    assert any(line.split() == ["parameters", "61,706", "92", "0.00"] for line in lines)
     assert "61,706" in shown._repr_mimebundle_()["text/html"]
 
 

@@ -1000,7 +1000,7 @@ class WrongName(nn.Module):
         (
             nn.Sequential(nn.Conv2d(3, 8, 3)),
             (1, 8, 8),
-            "0 (Conv2d, conv2d) got (1, 8, 8): it has 1 channels where the weight expects 3; "
+            "0 (Conv2d, conv2d) got (1, 8, 8): it has 1 channel where the weight expects 3; "
             "give an input with 3 channels, or build the model for 1",
         ),
         (
@@ -1023,8 +1023,8 @@ class WrongName(nn.Module):
         (
             nn.Sequential(nn.Flatten(), nn.Linear(9, 2)),
             (1, 4, 4),
-            "1 (Linear, linear) got (16,): it has 16 features where the weight expects 9; the "
-            "model was built for another input size",
+            "1 (Linear, linear) got (16,): it has 16 features where the weight expects 9; "
+            "build it as nn.Linear(16, 2), or give inputs of another size",
         ),
         (
             nn.Sequential(nn.Conv2d(1, 8, 1), nn.BatchNorm2d(16)),
@@ -1035,7 +1035,7 @@ class WrongName(nn.Module):
         (
             WrongName(),
             (1, 4, 4),
-            "inner.1 (Fails), line",
+            'inner.1 (Fails) fails on (1, 4, 4): "a learner\'s slip" [KeyError] (test_trace.py',
         ),
         (
             nn.LazyConv2d(4, 3),
@@ -1052,8 +1052,8 @@ class WrongName(nn.Module):
         (
             nn.Flatten(),
             "a picture",
-            "an input is a shape such as (3, 224, 224), an example tensor or a list of those; "
-            "got 'a picture'",
+            "an input is a shape such as (3, 224, 224), an example tensor, a list, tuple or dict "
+            "of those, a number, a flag or None; got 'a picture'",
         ),
     ],
 )
