@@ -45,13 +45,12 @@ class Inputs:
         firsts = [m.__dict__["batch_first"] for m in modules if "batch_first" in m.__dict__]
         self.sequences, self._second = bool(firsts), bool(firsts) and not any(firsts)
         self._loose: set[int] = set()  # images in a list, each without a batch
-        self.dim, self.batch, self.note = None if batch is None else 0, 1, ""
+        self.batch, self.note = 1 if batch in ("auto", None) else batch, ""
         examples = tensors_in((args, keywords))
+        sizes = [x.shape for x in examples] or [(1, *s) for s in map(shape_of, args) if s]
+        self.dim = None if batch is None else int(self._second and all(len(s) == 3 for s in sizes))
         if batch == "auto" and examples:
             self._find_batch(examples, (*args, *keywords.values()))
-        elif batch not in ("auto", None):
-            self.batch = batch
-            self.dim = int(self._second and all(x.dim() == 3 for x in examples))
         self.args = tuple(self._made(one, outermost=True) for one in args)
         self.keywords = {name: self._made(one) for name, one in keywords.items()}
         self.tensors = tensors_in((self.args, self.keywords))
@@ -69,7 +68,6 @@ class Inputs:
             self.batch, self._loose = len(images[0]), {id(x) for v in images for x in v}
             known = "the length of the list of images"
         else:
-            self.dim = int(self._second and examples[0].dim() == 3)
             self.batch = examples[0].shape[self.dim] if examples[0].dim() > self.dim else 1
             known = f"the {'second' if self.dim else 'first'} dimension of the example tensor"
             if self.dim:

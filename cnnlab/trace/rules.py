@@ -199,9 +199,11 @@ def _einsum(call: Call) -> None:
     while len(terms) > 1:
         pair = sorted(order[:2] or (0, 1), reverse=True)
         first, second = (terms.pop(i) for i in pair)
-        order, later = order[2:], end.union(*terms)
-        call.macs += prod(sizes[c] for c in first | second if c in later or c in first & second)
-        terms.append((first | second) & later)
+        later, both = end.union(*terms), first & second
+        if both - later:  # else they are only multiplied
+            call.macs += prod(sizes[c] for c in first | second if c in later or c in both)
+        terms.insert(len(terms) if order else 0, (first | second) & later)
+        order = order[2:]
     call.other_ops = sum(x.numel() for x in operands) if len(operands) == 1 else 0
     _mix(call)
 

@@ -319,6 +319,7 @@ def _unregistered(modules: dict[str, nn.Module]) -> dict[str, nn.Module | nn.Par
         known.add(id(value))
 
     for path, module in modules.items():
-        for name in module.__dict__.keys() - _MODULES_OWN:
-            look(module.__dict__[name], f"{path}.{name}" if path else name)
+        for name, value in module.__dict__.items():
+            if name not in _MODULES_OWN:
+                look(value, f"{path}.{name}" if path else name)
     return found

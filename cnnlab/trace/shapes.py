@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cnnlab.arithmetic import GeometryError, output_size
@@ -34,6 +35,14 @@ def _norm_shape(a):
     return x.shape
 
 
+def _same_type(x: Tensor, weight: Tensor) -> None:
+    """On the meta device PyTorch does not always mind, where a real pass fails."""
+    if x.dtype != weight.dtype and not any(map(torch.is_autocast_enabled, ("cpu", "cuda"))):
+        advice = f"give it .to({weight.dtype})"
+        words = f"it has numbers of {x.dtype} where the weight has {weight.dtype}"
+        raise GeometryError(words, advice, advice)
+
+
 def _channels(count: int) -> str:
     return "1 channel" if count == 1 else f"{count} channels"
 
@@ -41,6 +50,7 @@ def _channels(count: int) -> str:
 def _conv_shape(a):
     x, weight, groups = a["input"], a["weight"], a["groups"]
     padding = 0 if a["padding"] == "valid" else a["padding"]
+    _same_type(x, weight)
     if x.dim() != weight.dim() or padding == "same" or x.dtype != weight.dtype:
         return None
     expected = weight.shape[1] * groups
@@ -57,6 +67,7 @@ def _conv_shape(a):
 
 def _linear_shape(a):
     x, weight = a["input"], a["weight"]
+    _same_type(x, weight)
     expected, got = weight.shape[1], x.shape[-1]
     if got != expected:
         advice = f"build it as nn.Linear({got}, {weight.shape[0]}), or give inputs of another size"

@@ -110,10 +110,9 @@ class Resize:
             return _from_to(first, last, 2 * reach // below + 1)
         first, last = above // below, -(-above // below)
         exact = first == last  # on a pixel: its neighbors weigh nothing
-        first, last = (
-            np.where(exact, at, at + by) for at, by in ((first, 1 - reach), (last, reach - 1))
-        )
-        return np.concatenate([first, last], axis=-1)
+        first = np.where(exact, first, first + 1 - reach)
+        last = np.where(exact, last, last + reach - 1)
+        return _from_to(first, last, 2 * reach)
 
 
 def _from_to(first: np.ndarray, last: np.ndarray, most: int) -> np.ndarray:
