@@ -205,8 +205,9 @@ def run(command, kept_open, output=None):
     if shutil.disk_usage(ROOT).free < 5e7 or re.search(r"No space left|quota exceeded", log):
         raise Failed("The disk is full. Free some space (see also TMPDIR and pip's cache).")
     if re.search(
-        r"NewConnectionError|NameResolution|Name or service|Temporary failure|IncompleteRead"
-        r"|ConnectTimeout|timed out|unreachable|ProxyError|Connection (refused|broken)",
+        r"NewConnectionError|NameResolution|Name or service|Temporary failure|IncompleteRead|"
+        r"ConnectTimeout|timed out|unreachable|ProxyError|Connection (refused|broken)|"
+        r"DO NOT MATCH THE HASHES",  # what pip says about a download that was cut short
         log,
     ):
         raise Failed("The network, or the package index, cannot be reached. Check the connection.")

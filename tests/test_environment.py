@@ -116,6 +116,10 @@ def test_a_changed_pin_is_brought_in(course):
     [
         (NO_NETWORK, "The network, or the package index, cannot be reached"),
         ("IncompleteRead(3 bytes read, 9 more expected)", "cannot be reached"),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS",
+            "cannot be reached",
+        ),
         ("OSError: [Errno 28] No space left on device", "The disk is full"),
         ("ERROR: ResolutionImpossible", "A step failed (1); pip's words are above"),
     ],
