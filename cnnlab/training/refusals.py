@@ -87,14 +87,10 @@ def check_forward(
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             for what, source in (("train", train), ("val", val)):
-                if type(source) is list:
-                    images, _ = pair(source[0])
-                    shape, labels = (
-                        images.shape[1:],
-                        torch.cat([pair(b)[1].flatten() for b in source]),
-                    )
-                else:
-                    shape, labels = (getattr(source, name, None) for name in ("shape", "labels"))
+                shape, labels = (getattr(source, name, None) for name in ("shape", "labels"))
+                if type(source) is list and all(isinstance(t, Tensor) for t in pair(source[0])):
+                    shape = source[0][0].shape[1:]
+                    labels = torch.cat([pair(batch)[1].flatten() for batch in source])
                 if not shape or labels is None or not len(labels):
                     continue
                 dtype = next(model.parameters()).dtype
