@@ -30,10 +30,13 @@ def observe_built(
     Raises ValueError, with a sentence, where the answer is no class or its output no tensor.
     """
     if isinstance(answer, nn.Module) or not callable(answer):
-        raise ValueError("give the class itself, without calling it")
+        raise ValueError("give the class or the function itself, without calling it")
     module = called(answer, reference, *arguments)
     if not isinstance(module, nn.Module):
-        raise ValueError("the class is no nn.Module: write class Name(nn.Module)")
+        raise ValueError(
+            f"it gives a {type(module).__name__}, expected an nn.Module: write class "
+            "Name(nn.Module), or return nn.Sequential(*layers)"
+        )
     if not any(True for _ in module.parameters()):
         raise ValueError(
             "the module has no parameters: assign its layers to self in __init__ (a plain list "

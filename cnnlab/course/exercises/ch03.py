@@ -2,130 +2,31 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-
-from cnnlab.arithmetic import conv_params, stack_kernel
+from cnnlab.arithmetic import stack_kernel
+from cnnlab.course.exercises.ch03_answers import (
+    _all_widths_equal,
+    _always_three,
+    _equal_counts_as_saving,
+    _first_layer_only,
+    _last_pair_left_out,
+    _no_bias,
+    _no_relu_at_all,
+    _not_padded,
+    _observe_budget,
+    _observe_stack,
+    _observe_written,
+    _one_above,
+    _padded_for_three,
+    _relu_only_between,
+    _same_layer_three_times,
+    _with_bias,
+    _without_padding,
+    _without_relu,
+    break_even,
+    stack,
+    stack_of,
+)
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
-from cnnlab.course.exercises.judge import at_least, at_most
-from cnnlab.course.exercises.sandbox import called, output_of, reads_of
-
-# -- break_even: the largest hidden width that still saves weights
-
-
-def break_even(inputs, outputs, small):
-    large = 2 * small - 1
-    budget = large**2 * inputs * outputs  # one large kernel
-    per_hidden = small**2 * (inputs + outputs)  # what each hidden channel costs
-    return (budget - 1) // per_hidden  # strictly below the budget
-
-
-def _equal_counts_as_saving(inputs, outputs, small):
-    return (2 * small - 1) ** 2 * inputs * outputs // (small**2 * (inputs + outputs))
-
-
-def _first_layer_only(inputs, outputs, small):
-    return ((2 * small - 1) ** 2 * inputs * outputs - 1) // (small**2 * inputs)
-
-
-def _all_widths_equal(inputs, outputs, small):
-    return ((2 * small - 1) ** 2 * inputs - 1) // (2 * small**2)
-
-
-def _one_above(inputs, outputs, small):
-    return break_even(inputs, outputs, small) + 1
-
-
-# -- shared_layer: a list multiplied instead of layers made
-
-
-def _same_layer_three_times(channels, layers):
-    return nn.Sequential(
-        *[nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.ReLU()] * layers
-    )
-
-
-def stack(channels, layers):
-    modules = []
-    for _ in range(layers):
-        modules += [nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.ReLU()]
-    return nn.Sequential(*modules)
-
-
-def _without_relu(channels, layers):
-    convolutions = [nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(layers)]
-    return nn.Sequential(*convolutions)
-
-
-def _without_padding(channels, layers):
-    modules = []
-    for _ in range(layers):
-        modules += [nn.Conv2d(channels, channels, 3, bias=False), nn.ReLU()]
-    return nn.Sequential(*modules)
-
-
-def _with_bias(channels, layers):
-    modules = []
-    for _ in range(layers):
-        modules += [nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*modules)
-
-
-def _observe_stack(build):
-    if not callable(build) or isinstance(build, nn.Module):
-        raise ValueError("give the function itself, without calling it")
-    model = called(build, stack, 8, 3)
-    if not isinstance(model, nn.Module):
-        raise ValueError(
-            f"the function gives a {type(model).__name__}, expected an nn.Module; "
-            "return nn.Sequential(*modules)"
-        )
-    if isinstance(model, nn.ModuleList):
-        raise ValueError(
-            "a ModuleList only holds layers, it does not run them; return nn.Sequential(*modules)"
-        )
-    reads = reads_of(m for m in model.modules() if isinstance(m, nn.Conv2d))
-    output = output_of(model, torch.rand(1, 8, 12, 12))
-    return {
-        "convolutions that run in stack_of(8, 3)": len(reads),
-        "weights of stack_of(8, 3)": sum(p.numel() for p in model.parameters()),
-        "shape for an input of (1, 8, 12, 12)": tuple(output.shape),
-        "there is a ReLU between the layers": not any((x < 0).any() for x in reads[1:]),
-        "weights of stack_of(4, 2)": sum(p.numel() for p in build(4, 2).parameters()),
-    }
-
-
-# -- budget: a block from 64 to 64 channels on 28 x 28
-
-BUDGET_WEIGHTS, BUDGET_VALUES = 110_000, 150_000
-
-
-def _observe_budget(answer):
-    if not isinstance(answer, (list, tuple)) or not answer:
-        raise ValueError(
-            "give a list of (kernel, output channels), one pair per layer, such as "
-            "[(3, 32), (3, 64)]"
-        )
-    view, weights, values, before = 1, 0, 0, 64
-    for layer in answer:
-        if not isinstance(layer, (list, tuple)) or len(layer) != 2:
-            raise ValueError(f"a layer is a pair (kernel, output channels), got {layer!r}")
-        kernel, after = layer
-        if type(kernel) is not int or type(after) is not int or kernel < 1 or after < 1:
-            raise ValueError(f"kernel and channels are whole numbers from 1, got {layer!r}")
-        if kernel % 2 == 0:
-            raise ValueError(f"kernel {kernel} is even: no equal padding keeps the size")
-        view += kernel - 1
-        weights += conv_params(before, after, kernel, bias=False)
-        values += after * 28 * 28
-        before = after
-    return {
-        "the last layer has 64 output channels": before == 64,
-        "the view is at least 9 x 9": at_least(view, 9),
-        f"at most {BUDGET_WEIGHTS:,} weights": at_most(weights, BUDGET_WEIGHTS),
-        f"at most {BUDGET_VALUES:,} stored values": at_most(values, BUDGET_VALUES),
-    }
-
 
 exercises = Exercises(
     Exercise(
@@ -179,7 +80,7 @@ exercises = Exercises(
         "break_even",
         "The widest middle that still saves weights",
         "implement",
-        8,
+        6,
         break_even,
         cases=(
             (128, 128, 3),
@@ -213,11 +114,51 @@ exercises = Exercises(
         note="Stack of two: h < K^2 a b / (k^2 (a + b)), so a thin side decides.",
     ),
     Exercise(
+        "stack",
+        "A stack of convolutions, as a function",
+        "implement",
+        6,
+        stack,
+        observe=_observe_written,
+        mistakes=(
+            Mistake(
+                _no_relu_at_all,
+                "The weights are right, but there is no ReLU. Without it the stack is one large "
+                "kernel.",
+            ),
+            Mistake(
+                _relu_only_between,
+                "Nearly: VGG has a ReLU after the last convolution, too, not only between them.",
+            ),
+            Mistake(
+                _not_padded,
+                "The maps shrink by kernel - 1 in each layer: pad with kernel // 2 on each side.",
+            ),
+            Mistake(
+                _padded_for_three,
+                "Right for 3x3. With kernel 5 a padding of 1 is too little: kernel // 2 fits any "
+                "odd kernel.",
+            ),
+            Mistake(_no_bias, "VGG's convolutions have a bias: leave bias=True, the default."),
+            Mistake(_always_three, "`kernel` is not used: stack((4, 6), 5) has a 5x5."),
+            Mistake(
+                _last_pair_left_out,
+                "One layer too few: n widths make n - 1 layers, the last one too.",
+            ),
+        ),
+        hints=(
+            "zip(widths, widths[1:]) gives the pairs (before, after).",
+            "In each turn append two layers: nn.Conv2d(before, after, kernel, "
+            "padding=kernel // 2) and nn.ReLU().",
+        ),
+        note="A stage of VGG is this loop. What makes it VGG is the list of widths.",
+    ),
+    Exercise(
         "shared_layer",
         "A stack that is suspiciously cheap",
         "spot the bug",
         6,
-        stack,
+        stack_of,
         observe=_observe_stack,
         mistakes=(
             Mistake(

@@ -100,26 +100,25 @@ quiz = Quiz(
         ),
     ),
     Question(
-        "RepVGG trains 3x3 + 1x1 + identity and deploys one 3x3. This is exact because",
+        "After four epochs network A leads by 3 standard errors, after twelve nothing is left of "
+        "it. What may you say?",
         (
             Option(
-                "training drives the extra branches towards zero",
-                "They need not vanish at all; they are added into the 3x3.",
+                "A is the better network: 3 errors are no accident",
+                "No accident, but of a short training. After twelve epochs the lead is gone.",
             ),
             Option(
-                "before the ReLU all is linear in evaluation",
-                "Sums and scalings of kernels are kernels. With the ReLU inside a branch it "
-                "would not work.",
+                "Nothing, since the first weights are random",
+                "Over twenty starts chance averages out: that is what the standard error says.",
+            ),
+            Option(
+                "A learned faster, and no further",
+                "The two trainings answer two questions: how fast, and how far.",
                 right=True,
             ),
             Option(
-                "a 1x1 kernel is a 3x3 kernel with equal weights everywhere",
-                "It is a 3x3 with eight zeros and its weight in the center.",
-            ),
-            Option(
-                "batch norm has no parameters when it is evaluated",
-                "It keeps its scale, shift and running statistics, and they are folded into the "
-                "kernel and a bias.",
+                "Twelve epochs overfit, so only the four count",
+                "The accuracy on the validation images rose for all three.",
             ),
         ),
     ),

@@ -90,7 +90,13 @@ class _Box:
 
 
 def diagram(
-    table: LayerTable, *, title: str, alt: str, depth: int | None = None, width: float = LINE
+    table: LayerTable,
+    *,
+    title: str,
+    alt: str,
+    depth: int | None = None,
+    width: float = LINE,
+    stages: bool = False,
 ) -> Drawing:
     """Boxes, output shapes (channels x height x width) and branches of a traced module.
 
@@ -98,6 +104,7 @@ def diagram(
     title, alt: above the picture; in one sentence, for readers who cannot see it
     depth: draw each module this many levels down as one box (1: the model's direct children)
     width: a chain goes on in a new line where this one would get wider
+    stages: a chain also goes on in a new line after each pooling
 
     Activations, normalizations and dropout are written in the box they follow. Raises CourseError
     when there are more than 60 boxes.
@@ -110,7 +117,7 @@ def diagram(
         )
     rows = _ranked(boxes)
     chain = all(len(row) == 1 for row in rows) and len(rows) > 4
-    size = _place_chain(boxes, width) if chain else _place_rows(rows)
+    size = _place_chain(boxes, width, stages) if chain else _place_rows(rows)
     width = max(size[0], text_width(title, LARGE) * 1.1 + 4 * SPACE, WIDTH / 2)
     svg = Svg(width, size[1], alt)
     svg.text(2 * SPACE, 2 * SPACE + LARGE, title, LARGE, bold=True)
@@ -282,11 +289,12 @@ def _ranked(boxes: list[_Box]) -> list[list[_Box]]:
     return rows
 
 
-def _place_chain(boxes: list[_Box], width: float) -> tuple[float, float]:
+def _place_chain(boxes: list[_Box], width: float, stages: bool) -> tuple[float, float]:
     """A chain is written like text, in lines from left to right. Gives the picture's size."""
     lines: list[list[_Box]] = [[]]
     for box in boxes:
-        if lines[-1] and _extent([*lines[-1], box]) > width - 6 * SPACE:
+        ends = stages and lines[-1] and "pool" in lines[-1][-1].lines[0]
+        if ends or (lines[-1] and _extent([*lines[-1], box]) > width - 6 * SPACE):
             lines.append([])
         lines[-1].append(box)
     y = _TOP

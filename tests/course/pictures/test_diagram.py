@@ -153,3 +153,13 @@ def test_a_narrow_page_gets_shorter_lines():
     )
     assert float(narrow.get("width")) <= 480 < float(wide.get("width")) <= 720
     assert float(narrow.get("height")) > float(wide.get("height"))
+
+
+def test_a_stage_a_line_where_asked_for():
+    net = nn.Sequential(*[nn.Conv2d(3, 3, 3, padding=1), nn.MaxPool2d(2)] * 3)
+
+    def lines(**options):
+        boxes, _ = shapes(draw(net, (3, 32, 32), width=3000, **options))
+        return len({round(y + height / 2) for _, y, _, height in boxes})
+
+    assert lines(stages=True) == 3 and lines() == 1
