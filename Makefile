@@ -34,6 +34,8 @@ help:
 	@echo "                or chapters: seconds of every notebook"
 	@echo "make shots      pictures of a notebook in shots/: make shots NB=notebooks/01-*.ipynb"
 	@echo "make latency    from a key press to the changed picture, every explorer"
+	@echo "make seeds      run notebooks with other random starts, print the claims that fell: hours"
+	@echo "                make seeds NB=notebooks/03-*.ipynb RUNS=3"
 	@echo "make clean      remove the environment and caches; my-course stays, and so do runs"
 
 environment:
@@ -67,6 +69,9 @@ shots: environment
 
 latency: environment
 	@$(IN) -m tests.tools.latency
+
+seeds: environment
+	@$(IN) -m tests.tools.seeds $(or $(RUNS),10) $(NB)
 
 clean:
 	rm -rf .venv .venv.next .venv.old .venv.lock .venv.log build cnnlab.egg-info .pytest_cache \

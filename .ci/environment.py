@@ -23,6 +23,11 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV, NEXT, OLD = (ROOT / name for name in (".venv", ".venv.next", ".venv.old"))
 LOG = ROOT / ".venv.log"
 STAMP = "cnnlab-complete"
+# What kernels and exports of this environment read, of .lab, and where they look for it.
+SETTINGS = {
+    "ipython_kernel_config.py": "etc/ipython",
+    "jupyter_nbconvert_config.json": "etc/jupyter",
+}
 GB = 6 if sys.platform == "linux" else 2  # on Linux torch brings CUDA
 # What an environment answers that works. Found, not imported: this runs before every command.
 PROBE = """
@@ -62,7 +67,8 @@ def asked_for_another(version):
 
 def wanted():
     """The stamp of an environment built from these files, in this place."""
-    inputs = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
+    files = ("pyproject.toml", "constraints.txt", *(f".lab/{name}" for name in SETTINGS))
+    inputs = [(ROOT / name).read_bytes() for name in files]
     return f"{ROOT}\n{hashlib.sha256(b''.join(inputs)).hexdigest()}\n"
 
 
@@ -123,6 +129,7 @@ def build(kept_open):
             run([sys.executable, "-m", "venv", "--prompt", "cnnlab", NEXT], kept_open)
         install(kept_open, base)
         readdress()
+        settle()
         if working(NEXT) is None:
             raise Failed("Installed, yet not all that the course needs is there: report this.")
         (NEXT / STAMP).write_text(wanted(), encoding="utf-8")
@@ -151,6 +158,15 @@ def install(kept_open, base):
             return
     LOG.unlink(missing_ok=True)
     run([*pip, "--retries", "2"], kept_open)
+
+
+def settle():
+    """The course's settings into the next environment."""
+    for name, place in SETTINGS.items():
+        target = NEXT / place / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # a link to the present environment's
+        shutil.copyfile(ROOT / ".lab" / name, target)
 
 
 def readdress():

@@ -42,6 +42,7 @@ class Course:
     def __init__(self, folder, fake, monkeypatch):
         self.root, self.fake, self.monkeypatch = folder, fake, monkeypatch
         shutil.copytree(ROOT / ".ci", folder / ".ci", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / ".lab", folder / ".lab")
         (folder / "pyproject.toml").write_text("[project]\n")
         (folder / "constraints.txt").write_text("torch==1\n")
 
@@ -142,6 +143,19 @@ def test_in_ci_a_failed_update_is_a_failure(course):
     (course.fake / "log").write_text(NO_NETWORK)
     course.monkeypatch.setenv("CI", "true")
     assert "cannot be reached" in course.make()
+
+
+def test_kernels_and_exports_of_the_environment_get_the_courses_settings(course):
+    course.make()
+    for name, place in (
+        ("ipython_kernel_config.py", "etc/ipython"),
+        ("jupyter_nbconvert_config.json", "etc/jupyter"),
+    ):
+        source = course.root / ".lab" / name
+        copied = course.root / ".venv" / place / name
+        assert copied.read_text() == source.read_text() == (ROOT / ".lab" / name).read_text()
+        source.write_text("{}")
+        assert course.make() == "" and copied.read_text() == "{}"  # a changed one is brought in
 
 
 def test_a_failed_first_build_leaves_nothing_and_says_what_to_do(course):

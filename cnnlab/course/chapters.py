@@ -25,4 +25,5 @@ CHAPTERS = (
     Chapter("07", "Why depth fails", "07-why-depth-fails.ipynb"),
     Chapter("08", "ResNet", "08-resnet.ipynb"),
     Chapter("09", "DenseNet", "09-densenet.ipynb"),
+    Chapter("10", "Training", "10-training.ipynb"),
 )

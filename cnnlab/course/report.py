@@ -120,8 +120,8 @@ def to_html(data: Mapping) -> str:
                     (
                         row["chapter"],
                         guess.get("question", ""),
-                        _said(guess.get("guess")) + " (default)" * bool(guess.get("default")),
-                        _said(guess.get("measured")),
+                        _said(guess, "guess") + " (default)" * bool(guess.get("default")),
+                        _said(guess, "measured"),
                     )
                     for row, guess in guesses
                 ],
@@ -166,11 +166,16 @@ def picture(rows: Sequence[Mapping]) -> str:
     left, right, top, line = 250, WIDTH - 20, 46, 26
     middle, half = (left + right) / 2, (right - left) / 2
     svg = Svg(WIDTH, top + line * len(found) + 14, f"Guess over measurement. {tendency(rows)}")
-    for factor, name in ((1 / reach, "too low"), (1, "as measured"), (reach, "too high")):
+    scale = (
+        (1 / reach, "too low", "start"),
+        (1, "as measured", "middle"),
+        (reach, "too high", "end"),
+    )
+    for factor, name, anchor in scale:
         x = middle + half * 0.9 * math.log(factor) / math.log(reach)
         svg.line(x, top - 14, x, top + line * len(found), MUTED if factor == 1 else GRID)
         times = "" if factor == 1 else f", {short(reach, 2)} times"
-        svg.text(x, 20, name + times, SMALL, MUTED, "middle" if factor == 1 else "middle")
+        svg.text(x, 20, name + times, SMALL, MUTED, anchor)
     for index, (row, guess) in enumerate(found):
         y = top + line * (index + 0.4)
         x = middle + half * 0.9 * math.log(guess["off"]) / math.log(reach)
@@ -223,11 +228,16 @@ def to_csv(rows: Sequence[Sequence[str]]) -> str:
     return text.getvalue()
 
 
-def _said(value: object) -> str:
-    return "-" if value is None else short(value)
+def _said(guess: Mapping, key: str) -> str:
+    value = guess.get(key)
+    return "-" if value is None else f"{short(value)} {guess.get('unit', '')}".strip()
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = ["".join(f"<th>{html.escape(cell)}</th>" for cell in head)]
-    lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+    for row in rows:
+        whole = [' style="white-space:nowrap"' if len(cell) < 16 else "" for cell in row]
+        lines.append(
+            "".join(f"<td{style}>{html.escape(cell)}</td>" for cell, style in zip(row, whole))
+        )
     return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,9 @@ def test_after_it_a_missing_name_is_named(kernel):
 def test_other_errors_are_left_alone(kernel):
     status, shown = run(kernel, "1 / 0")
     assert status == "error" and "ZeroDivisionError" in shown and "Run All Above" not in shown
+
+
+def test_the_environment_has_the_configuration():
+    """Copied by `make` to where IPython looks in every environment."""
+    place = Path(sys.prefix, "etc", "ipython", "ipython_kernel_config.py")
+    assert place.read_text() == (ROOT / ".lab/ipython_kernel_config.py").read_text()

@@ -1,0 +1,116 @@
+"""Chapter 10: its claims have their cells, its exercises tell, its timeline adds up."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnnlab.course.exercises import ch10
+from cnnlab.course.explorers.ch10_step import LONG, draw, lasting, timeline
+from tests.course.chapter import stored_cells, texts
+
+START = {
+    "load": 20,
+    "copy": 4,
+    "compute": 10,
+    "workers": 0,
+    "overlap": False,
+    "resident": False,
+}
+# Every claim of the chapter: the cell that shows it, and what that cell's output must say.
+CLAIMS = {
+    "the best of 100 looks is too good": ("10-best", "the best of 100 each above 0.2 \u2713"),
+    "the loop is what fit does": ("10-equal-verdict", "40 0"),
+    "cross-entropy needs no one-hot": ("10-loss", "0 0.2413 0.2413 0.2413"),
+    "ln(classes) is a guess": ("10-loss", "1 1.0986 1.0986 1.0986"),
+    "more parameters read more of new images": (
+        "10-over-verdict",
+        "wide ahead of narrow, validation on average above 2 \u2713",
+    ),
+    "augmentation closes the gap": (
+        "10-over-verdict",
+        "gap closed by the shifts on average above 3 \u2713",
+    ),
+    "choosing by the test can only look better": (
+        "10-honest-verdict",
+        "what choosing by the test adds each above -0.01 \u2713",
+    ),
+    "resumed to the bit": ("10-resume-verdict", "resumed 4 80 0"),
+}
+
+
+@pytest.mark.parametrize(
+    "changes, period",
+    [
+        ({}, 34),  # 20 + 4 + 10: everything in turns
+        ({"workers": 1}, 24),  # 20 + 4: the one worker loads and waits for its copy
+        ({"workers": 3}, 14),  # 4 + 10: only the copy is waited for
+        ({"workers": 3, "overlap": True}, 10),
+        ({"workers": 8, "overlap": True, "compute": 1}, 4),  # the copy is the slowest
+        ({"resident": True}, 10),
+    ],
+)
+def test_the_lasting_time_of_a_step(changes, period):
+    """Counted by hand from who waits for whom."""
+    got, busy = lasting(timeline(**START | changes))
+    assert got == pytest.approx(period)
+    assert busy == pytest.approx((START | changes)["compute"] / period)
+
+
+MS = st.integers(1, 60)
+
+
+@settings(max_examples=60)
+@given(MS, MS, MS, st.integers(0, 8), st.booleans(), st.booleans())
+def test_no_lane_does_two_things_at_once_and_no_step_begins_too_early(
+    load, copy, compute, workers, resident, overlap
+):
+    spans = timeline(load, copy, compute, workers, resident, overlap)
+    by_kind = {kind: [s for s in spans if s.kind == kind] for kind in ("load", "copy", "compute")}
+    assert len(by_kind["compute"]) == LONG
+    lanes = [by_kind["copy"], by_kind["compute"]]
+    lanes += [by_kind["load"][who :: max(workers, 1)] for who in range(max(workers, 1))]
+    if not workers or not overlap:
+        lanes.append(sorted(by_kind["copy"] + by_kind["compute"], key=lambda s: s.begin))
+    for lane in lanes:
+        assert all(a.end <= b.begin for a, b in zip(lane, lane[1:]))
+    for earlier, later in (("load", "copy"), ("copy", "compute")):
+        for a, b in zip(by_kind[earlier], by_kind[later]):
+            assert a.step == b.step and a.end <= b.begin
+
+
+def test_the_picture_says_its_verdict():
+    words = " ".join(texts(draw(**START)))
+    assert "34 ms a step; the device computes 29% of the time" in words
+    assert "Everything lies on the device" in " ".join(texts(draw(**START | {"resident": True})))
+
+
+def test_every_repair_of_the_five_faults_is_told_from_the_rest():
+    """With one fault left, that one is named; the given code has all five."""
+    judge = ch10.exercises.epoch.judge
+    assert "All five" in judge(ch10.epoch_with_five_faults).message
+    for answer, words in (
+        (ch10._without_zero_grad, "adds to the gradients"),
+        (ch10._never_eval, "model.eval() before the validation"),
+        (ch10._never_train, "model.train() first"),
+        (ch10._rate_twice, "falls twice as fast"),
+        (ch10._per_batch, "one of images, not of batches"),
+    ):
+        assert words in judge(answer).message
+    assert judge(ch10.run_epoch).passed
+
+
+def test_the_cell_holds_the_code_with_five_faults():
+    space = {"torch": torch, "F": torch.nn.functional}
+    source = stored_cells("10")["10-ex-epoch"].source
+    exec(source[: source.index("ex.epoch.check")], space)
+    assert "All five" in ch10.exercises.epoch.judge(space["run_epoch"]).message
+
+
+@pytest.mark.parametrize(
+    "answer, right", [(4.605, True), (4.6052, True), (4.6, True), (4.5, False)]
+)
+def test_the_loss_of_a_guess(answer, right):
+    assert ch10.exercises.guessing.judge(answer).passed is right
