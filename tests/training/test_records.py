@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +45,8 @@ def test_every_record_of_the_course_says_what_was_measured_where_and_with_what()
             assert 0 <= run["test_accuracy"] <= 1 and run["seconds"] > 0
             assert len(run["val_accuracies"]) == record["recipe"]["epochs"]
             assert run["val_accuracy"] == max(run["val_accuracies"])
+
+
+def test_the_table_of_the_readme_is_the_one_that_the_records_make():
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert into(text, records()) == text, "python -m cnnlab records --into README.md"
