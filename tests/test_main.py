@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -43,6 +44,47 @@ def test_table_takes_the_images_that_the_model_was_made_for(capsys, name):
     status, out, err = run(capsys, "table", name)
     assert (status, err) == (0, "") and "kept for backward" in out
     assert run(capsys, "table", name, "--input", ",".join(map(str, image_shape(name))))[1] == out
+
+
+NET = """
+from torch import nn
+class Net(nn.Sequential):
+    def __init__(self): super().__init__(nn.Conv2d(1, 4, 3), nn.ReLU())
+net = Net()
+def wide(width): return Net()
+"""
+
+
+@pytest.mark.parametrize("model", ["net.py:Net", "mine/net.py:Net", "net.py:net"])
+def test_table_takes_models_of_files(capsys, model):
+    os.makedirs("mine")
+    Path("net.py").write_text(NET)
+    Path("mine/net.py").write_text(NET)
+    status, out, err = run(capsys, "table", model, "--input", "1,8,8", "--format", "csv")
+    rows = list(csv.DictReader(out.splitlines()))
+    assert (status, err) == (0, "") and [row["macs"] for row in rows] == ["1296", "0"]
+
+
+def test_table_takes_models_of_torchvision(capsys):
+    argv = ["table", "torchvision.models.squeezenet1_1", "--depth", "1", "--format", "json"]
+    status, out, err = run(capsys, *argv)
+    assert (status, err) == (0, "") and json.loads(out)["totals"]["params"] == 1_235_496
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["table", "net.py:Nut", "--input", "1,8,8"], "net.py has no 'Nut'; it has Net, net, wide"),
+        (["table", "net.py:wide", "--input", "1,8,8"], "give a function without arguments"),
+        (["table", "nothing_here:Net", "--input", "1,8,8"], "nothing_here cannot be imported"),
+        (["table", "net.py:Net"], "say which input it takes, such as --input 3,224,224"),
+        (["table", "torchvision.models.resnet19"], "Did you mean 'resnet18'?"),
+    ],
+)
+def test_a_model_that_is_not_there_is_one_sentence(capsys, argv, message):
+    Path("net.py").write_text(NET)
+    status, out, err = run(capsys, *argv)
+    assert status == 2 and out == "" and err.count("\n") == 1 and message in err, err
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Per network: does it crash, are parameters and MACs right (FlopCounterMode), is the shape of every
 module's output right (hooks in PyTorch's own pass), and, on every tenth, the bytes kept for
-backward (a real pass). Smallest first, so that a sweep that is cut off has seen most families.
+backward (a real pass). Torchvision's smallest first; of timm one network of every module, then the
+next of each, so that a sweep that is cut off has seen most families.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def sweep(only: str = "", most: int = 300) -> Iterator[str]:
     networks = {**torchvisions(), **timms(most)}
     chosen = {name: made for name, made in networks.items() if only in name}
     yield f"sweep: {len(chosen)} networks, torch {torch.__version__}"
-    for number, (name, (make, given)) in enumerate(_smallest_first(chosen)):
+    for number, (name, (make, given)) in enumerate(chosen.items()):
         began = time.process_time()
         try:
             found = check(make, given, real=number % SAMPLE == 0)
@@ -138,21 +139,15 @@ def _on_meta(make: Callable[[], nn.Module]) -> tuple[nn.Module, bool]:
         return make(), False
 
 
-def _smallest_first(networks: dict[str, Made]) -> list[tuple[str, Made]]:
-    def size(item: tuple[str, Made]) -> int:
-        try:
-            return sum(p.numel() for p in _on_meta(item[1][0])[0].parameters())
-        except Exception:  # it is reported when its turn comes
-            return 0
-
-    return sorted(networks.items(), key=size)
-
-
 def torchvisions() -> dict[str, Made]:
-    """All but the quantized ones, which the trace refuses by name."""
+    """All but the quantized ones, which the trace refuses by name; smallest first."""
     models = import_torchvision().models
     found: dict[str, Made] = {}
-    for name in models.list_models():
+
+    def size(name: str) -> int:
+        return min((w.meta["num_params"] for w in models.get_model_weights(name)), default=0)
+
+    for name in sorted(models.list_models(), key=size):
         if name.startswith("quantized"):
             continue
         make = models.get_model_builder(name)

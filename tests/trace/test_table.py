@@ -1,12 +1,16 @@
 """What is read off a trace: totals, folding, rectangles, memory, and how it looks."""
 
+import csv
+import io
+import json
+
 import pytest
 import torch
 from torch import nn
 
 from cnnlab.models import build
 from cnnlab.trace.run import trace
-from cnnlab.trace.show import compare
+from cnnlab.trace.show import compare, csv_text, json_text, markdown, text
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +157,58 @@ def test_pandas_has_a_line_per_operation(lenet):
     assert len(frame) == len(lenet)
     assert frame.params.sum() == 61_706
     assert list(frame.path) == [row.path for row in lenet]
+
+
+@pytest.fixture(scope="module")
+def resnet152():
+    with torch.device("meta"):
+        return trace(build("resnet152"), (3, 224, 224))
+
+
+def test_a_long_table_is_folded_small_and_keeps_its_head(resnet152):
+    html = resnet152._repr_mimebundle_()["text/html"]
+    assert len(html.encode()) < 100_000
+    modules = {row.path.rsplit(".", 1)[0] for row in resnet152 if "." in row.path}
+    assert {"layer3", "layer3.35", "layer1.0.downsample"} <= modules
+    assert html.count("<details>") == len(modules | {"layer1", "layer2", "layer3", "layer4"})
+    assert "position: sticky" in html and html.count("<tr><th>") == 1
+    opened = trace(build("vgg16"), (3, 32, 32))._repr_mimebundle_()["text/html"]
+    assert "<details open>" in opened and "<details>" not in opened
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_text_fits_and_names_what_it_leaves_out(resnet152, width):
+    shown = text(resnet152, width)
+    assert max(map(len, shown.splitlines())) <= width
+    gone = [name for name in ("jump", "activations", "kept") if name not in shown.split("\n")[0]]
+    assert ("did not fit" in shown) == bool(gone) == (width < 200)
+    assert all(name in shown.splitlines()[-1] for name in gone)
+
+
+def test_equal_notes_are_said_once():
+    model = nn.Sequential(*(nn.ReLU() for _ in range(4)))
+    for module in model:
+        module.forward = lambda x: torch.fft.fft(x).real
+    notes = trace(model, (2, 4, 4))._notes()
+    assert len([note for note in notes if "no rule for" in note and "fft" in note]) <= 2
+    assert "0, 1 and 2 more: no rule for" in notes[0]
+
+
+def test_a_comparison_goes_stage_by_stage():
+    small_one, large = trace(build("resnet18"), (3, 64, 64)), trace(build("resnet50"), (3, 64, 64))
+    lines = [line.split("  ") for line in str(compare(small_one, large)).splitlines()]
+    cells = {line[0]: [cell.strip() for cell in line[1:] if cell.strip()] for line in lines}
+    assert cells["parameters"] == ["11,689,512", "25,557,032", "2.19"]
+    stage = cells["16 x 16: MACs"]
+    by_hand = [sum(r.macs for r in t if r.out_shape[1:] == (16, 16)) for t in (small_one, large)]
+    assert stage[:2] == [f"{macs:,}" for macs in by_hand] and "head: parameters" in cells
+
+
+def test_other_forms(lenet):
+    rows = list(csv.DictReader(io.StringIO(csv_text(lenet))))
+    assert [row["path"] for row in rows] == [row.path for row in lenet]
+    assert sum(int(row["macs"]) for row in rows) == lenet.macs
+    said = json.loads(json_text(lenet))
+    assert said["totals"]["params"] == 61_706 and said["rows"][0]["out_shape"] == [6, 28, 28]
+    lines = markdown(lenet).splitlines()
+    assert {line.count("|") for line in lines[: len(lenet) + 2]} == {10}

@@ -178,6 +178,33 @@ def test_receptive_fields_are_the_gradients_support(name):
             assert (first, last) == window.box(table[path].out_shape[2] // 2)
 
 
+@pytest.mark.parametrize(
+    "name, options, layer, shape",
+    [
+        ("resnet18", {}, "layer3", (3, 96, 40)),
+        ("googlenet", {}, "inception4a", (3, 64, 48)),
+        ("mobilenet_v2", {}, "features.10", (3, 80, 40)),
+        ("densenet_bc100_k12", {}, "features.denseblock2", (3, 40, 16)),
+        ("unet", OPTIONS["unet"], "join.2", (1, 92, 92)),
+    ],
+)
+def test_receptive_fields_are_where_a_nan_arrives(name, options, layer, shape):
+    """A second proof, without gradients: image i has its row i spoiled, and nothing hides that."""
+    model = build(name, **options).eval()
+    sight = trace(model, shape)[layer].sights[0]
+    images = torch.rand(shape[1], *shape)
+    for row in range(shape[1]):
+        images[row, :, row] = torch.nan
+    kept = {}
+    model.get_submodule(layer).register_forward_hook(lambda m, x, y: kept.update(y=y))
+    with torch.inference_mode():
+        model(images)
+    spoiled = kept["y"].isnan().any(1).any(2)  # (spoiled row, unit)
+    first, last = (edge.tolist() for edge in sight.seen())
+    rows = [column.nonzero().flatten().tolist() for column in spoiled.T]
+    assert [(hit[0], hit[-1]) for hit in rows] == list(zip(first, last))
+
+
 def test_check_can_fail():
     table = trace(build("lenet5"), (1, 28, 28))
     found = table.check()
