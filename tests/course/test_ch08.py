@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from itertools import product
@@ -28,143 +29,82 @@ from tests.course.chapter import stored_cells, texts
 START = {"blocks": 9, "gain": 0.6, "deleted": (5,)}
 # Every claim of the chapter: the cell that shows it, and what that cell's output must say.
 CLAIMS = {
-    "a block out of plain-20 breaks it": (
-        "08-puzzle-verdict",
-        "plain-20  67,906 parameters; share right, whole, above 0.85: True; "
-        "cut above 0.75: False, below 0.5: True",
+    "one block less breaks a plain network": (
+        "08-puzzle",
+        "plain-20, one deleted each below 0.5 \u2713",
     ),
-    "a block out of ResNet-20 does not": (
-        "08-puzzle-verdict",
-        "ResNet-20 67,906 parameters; share right, whole, above 0.85: True; cut above 0.75: True",
+    "and hardly a residual one": ("08-puzzle", "ResNet-20, one deleted each above 0.6 \u2713"),
+    "a skip costs no parameter, no MAC, nothing kept": (
+        "08-blocks",
+        "two 3x3 on 64, plain 73,984 231,211,008 4,015,104 1,605,632",
     ),
-    "a plain block must learn to pass its input on": ("08-hand", "8 ones and 568 zeros"),
-    "a residual block passes it on with a zero branch": (
-        "08-hand",
-        "residual: 8 zeros in all, passes x on: True",
+    "but x stays alive": (
+        "08-blocks",
+        "two 3x3 on 64, residual 73,984 231,211,008 4,015,104 2,408,448",
     ),
-    "plain-56 contains plain-20: it is not capacity": ("08-exists", "over 99% of new images: True"),
-    "residual block with identity": ("08-build-check", "same shape  4,672 parameters,   294,912"),
-    "option A has no parameters": ("08-build-check", "option A   13,952 parameters"),
-    "projection (option B)": (
-        "08-build-check",
-        "option B   14,528 parameters,   229,376 MACs, same output as cnnlab's: True",
-    ),
-    "ResNet-20: 0.27M": ("08-cifar", "269,722      +0     +2,752   0.27M"),
-    "ResNet-32: 0.46M": ("08-cifar", "464,154"),
-    "ResNet-44: 0.66M": ("08-cifar", "658,586"),
-    "ResNet-56: 0.85M": ("08-cifar", "853,018      +0     +2,752   0.85M"),
-    "ResNet-110: 1.7M": ("08-cifar", "ResNet-110 18      54 1,727,962"),
     "a bottleneck on 256 costs less than two 3x3 on 64": (
-        "08-imagenet",
-        "bottleneck on 256          69,632 weights",
+        "08-blocks",
+        "bottleneck on 256 70,400 218,365,952",
     ),
-    "ResNet-18": ("08-imagenet", "11,689,512   435     1.81"),
-    "ResNet-34": ("08-imagenet", "21,797,672"),
-    "ResNet-50, v1.5 and paper": ("08-imagenet", "25,557,032   427     4.09          3.86"),
-    "ResNet-101": ("08-imagenet", "44,549,160"),
-    "ResNet-152": ("08-imagenet", "60,192,808  1451    11.51         11.28           11.3"),
-    "fewer MACs than VGG-16": ("08-imagenet", "138,357,544   212    15.47"),
-    "stride on the 1x1 leaves three of four pixels unseen": (
-        "08-stride",
-        "paper pixels read: branch  25%, projection 25%",
+    "ResNet-20: 0.27M": ("08-networks", "resnet20 269,722 40,551,040 0.27M 81"),
+    "ResNet-56: 0.85M": ("08-networks", "resnet56 853,018"),
+    "ResNet-110: 1.7M": ("08-networks", "resnet110 1,727,962"),
+    "ResNet-18": ("08-networks", "resnet18 11,689,512 1,814,073,344 1.8G 435"),
+    "ResNet-34": ("08-networks", "resnet34 21,797,672"),
+    "ResNet-50 sees less than ResNet-18": (
+        "08-networks",
+        "resnet50 25,557,032 4,089,184,256 3.8G 427",
     ),
-    "stride on the 3x3 costs MACs and receptive field": (
-        "08-stride",
-        "branch 100%, projection 25%; MACs x 1.26; ResNet-50 sees 427",
+    "ResNet-101": ("08-networks", "resnet101 44,549,160"),
+    "ResNet-152 has fewer MACs than VGG-16": (
+        "08-networks",
+        "resnet152 60,192,808 11,513,626,624 11.3G 1,451 vgg16 138,357,544 15,470,264,320",
     ),
     "degradation: plain-56 does not learn, within the budget": (
-        "08-train-verdict",
-        "plain-20 below 0.6: True   plain-56 above 1.5: True",
+        "08-train",
+        "plain-56 each above 1.4 \u2713",
     ),
-    "20 and 56, residual: both learn": (
-        "08-train-verdict",
-        "both ResNets below 0.1 in every run: True",
+    "20 and 56, residual: both learn": ("08-train", "ResNet-56 each below 0.3 \u2713"),
+    "a vanished gradient stays vanished without skips": (
+        "08-roads-show",
+        "no skips each below 1e-20 \u2713",
     ),
-    "it shows on validation, too": (
-        "08-train-verdict",
-        "plain-56 below 0.5: True   ResNet-56 above 0.85: True",
+    "and with a sigmoid on the main road": (
+        "08-roads-show",
+        "skips, a sigmoid on the main road each below 1e-10 \u2713",
     ),
-    "the gradient of plain-56 does not vanish": (
-        "08-gradient",
-        "first layer over 100 times the last one: True\nplain-56: some layer below 0.05: False",
+    "a free main road brings it back": (
+        "08-roads-show",
+        "skips, sigmoids in the branches each above 0.001 \u2713",
     ),
-    "skips tame its growth": (
-        "08-gradient",
-        "ResNet-56: first layer less than 30 times the last one: True",
+    "short paths carry the gradient": (
+        "08-by-length",
+        "mean length of its paths each above 1 and below 9 \u2713",
     ),
-    "plain-56's gradient holds for the tiniest of steps": (
-        "08-trust-verdict",
-        "plain-56    1e-08: True    1e-07: True    1e-06: False",
+    "the longer half brings next to nothing": (
+        "08-by-length",
+        "share brought by paths of 14 blocks and more each below 0.02 \u2713",
     ),
-    "after a millionth hardly anything is left": (
-        "08-trust-verdict",
-        "plain-56 below 0.4 after a millionth: True",
-    ),
-    "ResNet-56's holds a hundred times as far": (
-        "08-trust-verdict",
-        "ResNet-56   1e-08: True    1e-07: True    1e-06: True    1e-05: True    1e-04: True",
-    ),
-    "skips do not bring a vanished gradient back": (
-        "08-flow-verdict",
-        "sigmoid, no norm, skips True : first / last below 1e-10: True",
-    ),
-    "skips without a norm explode the signal": (
-        "08-flow-verdict",
-        "norm False skips True : first / last above 100: False  signal grew 1000-fold: True",
-    ),
-    "2 to the 27 paths, half without one block": (
-        "08-by-length-verdict",
-        "134,217,728 paths, without one block 67,108,864",
-    ),
-    "a short path avoids most blocks": (
-        "08-by-length-verdict",
-        "of the paths of 4 blocks 85% avoid a given block",
-    ),
-    "the gradient is the sum over paths": (
-        "08-by-length-verdict",
-        "the gradient that backward() finds: True",
-    ),
-    "short paths carry the gradient": ("08-by-length-verdict", "bring less than 0.1%: True"),
     "delete one block of a ResNet: little happens": (
-        "08-delete-verdict",
-        "ResNet-56 loses less than 0.03 without its median block: True",
+        "08-delete",
+        "ResNet-56 without its median block each above 0.75 \u2713",
     ),
     "delete one of plain-20": (
-        "08-delete-verdict",
-        "plain-20           7                         True       False",
-    ),
-    "delete one of VGG": (
-        "08-delete-verdict",
-        "VGG, 10 layers     6                         True       False",
+        "08-delete",
+        "plain-20 without its median block each below 0.5 \u2713",
     ),
     "no ensemble of independent networks": (
-        "08-delete-verdict",
-        "ResNet-56         25                        False        True                      True",
-    ),
-    "loss surface: a bowl": ("08-surface", "ResNet-56: the center is the lowest point: True"),
-    "loss surface: a plateau": ("08-surface", "plain-56: no point below 1.5, none above 4: True"),
-    "stored statistics make mountains": (
-        "08-surface",
-        "stored statistics: above 1000 somewhere: True",
-    ),
-    "zero-init starts as nothing": ("08-zero-init", "52 of 54 blocks cut out, same logits: True"),
-    "the first paper's block at 110 starts worse than guessing": (
-        "08-zero-init",
-        "first paper    loss at the start above 3: True",
+        "08-delete",
+        "ResNet-56 without every second block each below 0.6 \u2713",
     ),
     "zero-init and pre-activation at 110 layers": (
-        "08-deep",
-        "ResNet-110: both variants below two thirds of the first paper's block: True",
+        "08-deep-show",
+        "zero-init / first paper, 110 below 0.9 \u2713",
     ),
-    "at 56 layers they only cost time": (
-        "08-deep",
-        "ResNet-56: zero-init above 1.5 times the first paper's block: True",
+    "at 56 layers zero-init only costs time": (
+        "08-deep-show",
+        "zero-init / first paper, 56 above 1.2 \u2713",
     ),
-    "a skip costs no parameter, no MAC, nothing kept": (
-        "08-build-check",
-        "plain    73,984 parameters, 231,211,008 MACs, 4,015,104 bytes kept",
-    ),
-    "but x stays alive": ("08-build-check", "4,015,104 bytes kept, 2,408,448 alive"),
 }
 
 
@@ -187,11 +127,41 @@ def test_projections_cost_what_the_model_says():
     assert f"{b - a:,}" in note and f"{a:,}" in note and 0.003 < (b - a) / a < 0.0035
 
 
-@pytest.mark.parametrize("channels, new, stride, size", [(2, 5, 2, 5), (3, 0, 1, 4), (1, 1, 3, 7)])
-def test_pad_shortcut_is_the_models(channels, new, stride, size):
-    x = torch.randn(2, channels, size, size)
-    expected = resnet.PadShortcut(new, stride)(x)
-    assert torch.equal(ch08_answers.pad_shortcut(x, channels + new, stride), expected)
+def test_the_written_block_is_the_models():
+    for shape in ((8, 8, 1), (8, 16, 2)):
+        mine, theirs = ch08_answers.ResidualBlock(*shape), resnet.BasicBlock(*shape)
+        mine.load_state_dict(theirs.state_dict())
+        x = torch.randn(2, 8, 6, 6)
+        assert torch.equal(mine(x), theirs(x))
+
+
+def test_the_stub_on_the_page_is_no_attempt_yet(cells):
+    space = {"nn": nn, "F": F}
+    exec(cells["08-ex-residual-block"].source.split("ex.")[0], space)
+    assert ch08.exercises.residual_block.judge(space["ResidualBlock"]).status == "not attempted"
+
+
+def test_the_receptive_field_of_the_papers_form():
+    """The page says 483 pixels, with the stride on the 1x1."""
+    with torch.device("meta"):
+        paper = trace(resnet.resnet50(stride_on="1x1"), (3, 224, 224))
+    assert paper["layer4"].receptive_field[0] == 483
+
+
+def test_the_split_of_the_gradient_is_exact(cells):
+    """by_length of the page: its parts add up to what backward finds."""
+    source = cells["08-by-length"].source.split("shares =")[0]
+    source = source.replace("return (squares / squares.sum()).tolist()", "return sum(parts)")
+    images, labels = torch.rand(6, 1, 8, 8), torch.arange(6)
+    space = {"torch": torch, "F": F, "deepcopy": copy.deepcopy, "images": images, "labels": labels}
+    exec(source, space)
+    torch.manual_seed(0)
+    net = resnet.resnet20(in_channels=1, stage_widths=(4, 8, 16)).eval()
+    x = net.relu(net.bn1(net.conv1(images))).detach().requires_grad_()
+    y = net.layer3(net.layer2(net.layer1(x)))
+    loss = F.cross_entropy(net.fc(net.avgpool(y).flatten(1)), labels)
+    whole = torch.autograd.grad(loss, x)[0]
+    torch.testing.assert_close(space["by_length"](net), whole, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

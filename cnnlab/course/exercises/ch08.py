@@ -5,22 +5,23 @@ from __future__ import annotations
 from cnnlab.course.exercises.ch08_answers import (
     Block,
     PreBlock,
+    ResidualBlock,
     _AddInPlace,
-    _average,
     _InPlace,
-    _map,
     _NoAddition,
     _NoLastRelu,
     _observe_block,
     _observe_budget,
     _observe_pre_block,
+    _observe_residual,
     _OnlyGrows,
-    _padded_image,
+    _ProjectsAlways,
+    _ProjectsWithoutNorm,
+    _ReluBeforeTheSum,
     _ReluDropped,
-    _repeated,
-    _without_stride,
-    _zeros_first,
-    pad_shortcut,
+    _WithoutLastRelu,
+    _WithoutReluBetween,
+    _WithoutSkip,
 )
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
 
@@ -78,45 +79,34 @@ exercises = Exercises(
         working="(16 * 32 + 2 * 32) + (32 * 64 + 2 * 64)",
     ),
     Exercise(
-        "pad_shortcut",
-        "A shortcut without parameters",
+        "residual_block",
+        "The residual block with a projection",
         "implement",
         8,
-        pad_shortcut,
-        cases=((_map(2, 4), 4, 2), (_map(3, 4), 3, 1), (_map(2, 5), 6, 2), (_map(4, 2), 8, 1)),
+        ResidualBlock,
+        observe=_observe_residual,
         mistakes=(
+            Mistake(_WithoutSkip, "Nothing is added: that is the plain block. Where is x + y?"),
             Mistake(
-                _zeros_first,
-                "The new channels stand before the old ones. Then channel 0 of the input meets "
-                "another channel of the branch: put the zeros behind.",
+                _ReluBeforeTheSum,
+                "The last ReLU belongs after the addition. Inside the branch it makes every "
+                "correction positive.",
             ),
+            Mistake(_WithoutLastRelu, "The ReLU after the addition is missing."),
+            Mistake(_WithoutReluBetween, "The ReLU between the two convolutions is missing."),
             Mistake(
-                _average,
-                "You average the pixels; option A takes every second one as it is. "
-                "(Averaging is a good idea of later networks.)",
+                _ProjectsAlways,
+                "There is a projection also where the shape stays. There the shortcut is x itself.",
             ),
-            Mistake(
-                _without_stride,
-                "The channels are right, but the map is as large as before: "
-                "take every stride-th pixel of both axes.",
-            ),
-            Mistake(
-                _repeated, "The new channels repeat the old ones; option A fills them with zeros."
-            ),
-            Mistake(
-                _padded_image,
-                "F.pad starts at the last axis: this widens the map. Six "
-                "numbers reach the channels: (0, 0, 0, 0, 0, new).",
-            ),
+            Mistake(_ProjectsWithoutNorm, "The norm behind the 1x1 of the shortcut is missing."),
         ),
         hints=(
-            "Slicing with a step takes every second pixel: x[:, :, ::2, ::2].",
-            "Channels are axis 1. Put zeros behind the ones that are there.",
-            "F.pad(x, (0, 0, 0, 0, 0, new)) counts axes from the last one: columns, rows, "
-            "channels.",
+            "Write the plain block first: conv1, bn1, ReLU, conv2, bn2. Its result is y.",
+            "self.downsample is None, or nn.Sequential of a 1x1 with the stride and a norm.",
+            "return F.relu(x + y), where x has gone through downsample if there is one.",
         ),
-        note="No parameters, no MACs; three of four pixels are dropped, and the new channels get "
-        "nothing from the shortcut.",
+        note="Two convolutions, an addition, a ReLU behind it. The shortcut has weights only "
+        "where the shape changes.",
     ),
     Exercise(
         "only_grows",

@@ -6,43 +6,89 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cnnlab.course.exercises.built import observe_built
 from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import called, output_of, reads_of
 from cnnlab.models.resnet import BasicBlock, ResNet
 from cnnlab.trace.run import trace
 
-# -- pad_shortcut: option A as a function
+
+def _build(answer, solution, *arguments):
+    if not (isinstance(answer, type) and issubclass(answer, nn.Module)):
+        raise ValueError("give the class itself, a subclass of nn.Module, without calling it")
+    return called(answer, solution, *(arguments or (8,)))
 
 
-def pad_shortcut(x, channels, stride):
-    x = x[:, :, ::stride, ::stride]  # every stride-th pixel
-    missing = channels - x.shape[1]
-    return torch.cat([x, x.new_zeros(len(x), missing, *x.shape[2:])], dim=1)
+# -- residual_block: the block with a projection where its shape changes
 
 
-def _zeros_first(x, channels, stride):
-    x = x[:, :, ::stride, ::stride]
-    return F.pad(x, (0, 0, 0, 0, channels - x.shape[1], 0))
+class ResidualBlock(nn.Module):
+    def __init__(self, before, after, stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(after)
+        self.downsample = None
+        if stride > 1 or before != after:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
+            )
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.downsample is not None:
+            x = self.downsample(x)
+        return F.relu(x + y)
 
 
-def _average(x, channels, stride):
-    return pad_shortcut(F.avg_pool2d(x, stride), channels, 1)
+class _WithoutSkip(ResidualBlock):
+    def forward(self, x):
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
 
 
-def _without_stride(x, channels, stride):
-    return pad_shortcut(x, channels, 1)
+class _ReluBeforeTheSum(ResidualBlock):
+    def forward(self, x):
+        y = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+        return (self.downsample(x) if self.downsample else x) + y
 
 
-def _repeated(x, channels, stride):
-    return x[:, :, ::stride, ::stride].repeat(1, channels // x.shape[1], 1, 1)
+class _WithoutLastRelu(ResidualBlock):
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return (self.downsample(x) if self.downsample else x) + y
 
 
-def _padded_image(x, channels, stride):
-    return F.pad(x[:, :, ::stride, ::stride], (0, channels - x.shape[1]))
+class _WithoutReluBetween(ResidualBlock):
+    def forward(self, x):
+        y = self.bn2(self.conv2(self.bn1(self.conv1(x))))
+        return F.relu((self.downsample(x) if self.downsample else x) + y)
 
 
-def _map(channels, size):
-    return torch.arange(1.0, 2 * channels * size**2 + 1).view(2, channels, size, size)
+class _ProjectsAlways(ResidualBlock):
+    def __init__(self, before, after, stride=1):
+        super().__init__(before, after, stride)
+        self.downsample = nn.Sequential(
+            nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
+        )
+
+
+class _ProjectsWithoutNorm(ResidualBlock):
+    def __init__(self, before, after, stride=1):
+        super().__init__(before, after, stride)
+        if self.downsample is not None:
+            self.downsample = self.downsample[0]
+
+
+def _observe_residual(answer):
+    found = {}
+    for before, after, stride in ((8, 8, 1), (8, 16, 2)):
+        looked_at = observe_built(
+            answer, ResidualBlock, before, after, stride, shape=(4, before, 6, 6)
+        )
+        call = f"ResidualBlock({before}, {after}, {stride})"
+        found |= {f"{call}: {label}": value for label, value in looked_at.items()}
+    return found
 
 
 # -- only_grows: a ReLU at the end of the branch
@@ -76,12 +122,6 @@ class _NoLastRelu(Block):
 class _NoAddition(Block):
     def forward(self, x):
         return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
-
-
-def _build(answer, solution, channels=8):
-    if not (isinstance(answer, type) and issubclass(answer, nn.Module)):
-        raise ValueError("give the class itself, a subclass of nn.Module, without calling it")
-    return called(answer, solution, channels)
 
 
 def _last(block, kind):

@@ -6,26 +6,25 @@ from cnnlab.course.quiz import Option, Question, Quiz
 
 quiz = Quiz(
     Question(
-        "Plain-56 has batch norm and He initialization, yet does not learn in this chapter's "
-        "budget. What did we see at its first layers?",
+        "A network of 56 layers with sigmoids gets skips around every two layers, and each sum "
+        "goes through a sigmoid. Its first layer still gets no gradient. Why?",
         (
             Option(
-                "gradients near zero: they vanish on their way through 56 layers",
-                "They are the largest of all layers, hundreds of times those of the last one.",
+                "skips help only where the layers between are ReLU layers",
+                "With the same sigmoids inside the branches alone, the gradient arrives.",
             ),
             Option(
-                "large gradients that hold for the tiniest of steps only",
-                "The gradient had lost its direction within a millionth of the weights' "
-                "length, so a step of useful length leads nowhere.",
+                "every way back passes all the sigmoids on the main road",
+                "27 slopes of at most 1/4, whatever path it takes. Pre-activation clears the road.",
                 right=True,
             ),
             Option(
-                "gradients like those of ResNet-56, but too few parameters",
-                "With option A both have exactly the same number of parameters.",
+                "it has too few parameters for so many layers",
+                "The gradient before training does not depend on what could be learned.",
             ),
             Option(
-                "overfitting, which skip connections prevent",
-                "Its loss on the *training* images is the bad one.",
+                "the skips add up until the sigmoids are saturated",
+                "A sigmoid gives at most 1, so nothing adds up; its slope is what is missing.",
             ),
         ),
     ),
