@@ -18,7 +18,7 @@ FILES = sorted(FOLDER.glob("*.json"))
 def test_a_stored_measurement_is_whole_and_its_page_has_the_function(path):
     chapter, function = path.stem.split("-")
     found = stored(chapter, function)
-    assert len(found.seeds) == len(set(found.seeds)) >= 10
+    assert len(found.seeds) == len(set(found.seeds)) >= 5
     assert all(len(values) == len(found.seeds) for values in found.values.values())
     assert re.search(r"torch \d.*\d{4}-\d\d-\d\d$", found.made)
     sources = "\n".join(cell.source for cell in stored_cells(chapter).values())

@@ -108,16 +108,16 @@ exercises = Exercises(
     ),
     Exercise(
         "towers",
-        "Two towers, one of them idle",
-        "spot the bug",
+        "A layer with two towers",
+        "implement",
         6,
         TwoTowers,
         observe=_observe_towers,
         mistakes=(
             Mistake(
                 _LeftTwice,
-                "Still one tower for both halves: `self.left(b)`. Half of the "
-                "parameters never take part and get no gradient.",
+                "One tower for both halves: the first is called twice. Half of the parameters "
+                "never take part and get no gradient.",
             ),
             Mistake(
                 _Crossed,
@@ -135,12 +135,13 @@ exercises = Exercises(
             ),
         ),
         hints=(
-            "Shape and number of parameters are right, so look at which ones are used.",
-            "model(x).sum().backward(), then print p.grad for each parameter.",
-            "Which line should name `self.right`?",
+            "In __init__ two layers: nn.Conv2d(before // 2, after // 2, kernel, "
+            "padding=kernel // 2), each assigned to self.",
+            "In forward: a, b = x.chunk(2, dim=1).",
+            "torch.cat([self.left(a), self.right(b)], dim=1).",
         ),
-        note="A module that is built but not called shows in no shape and in no count: only its "
-        "missing gradient tells. It is groups=2, written by hand.",
+        note="It is groups=2, written by hand. A tower that is built but not called would show in "
+        "no shape and in no count: only its missing gradient tells.",
     ),
     Exercise(
         "head",

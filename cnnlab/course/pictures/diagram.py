@@ -103,11 +103,9 @@ def diagram(
     table: of any module, not folded
     title, alt: above the picture; in one sentence, for readers who cannot see it
     depth: draw each module this many levels down as one box (1: the model's direct children)
-    width: a chain goes on in a new line where this one would get wider
-    stages: a chain also goes on in a new line after each pooling
+    width, stages: a chain goes on in a new line where this one gets wider; after each pooling
 
-    Activations, normalizations and dropout are written in the box they follow. Raises CourseError
-    when there are more than 60 boxes.
+    Activations, norms and dropout are written in the box they follow. CourseError: over 60 boxes.
     """
     boxes = _boxes(table, depth)
     if len(boxes) > MOST_BOXES:
