@@ -13,14 +13,25 @@ const make = (tag, name, parent, html) => {
   return node;
 };
 
-// The arrows choose an option; a front end would read them as a move to another cell.
-const keepKeys = event => {
-  if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+// A front end reads arrows, Enter and letters as its own commands (b: a new cell). What a reader
+// types here stays here; saving, running the cell and the like go on. JupyterLab listens as keys
+// bubble up; Notebook 7 before they arrive, and lets an element with the attribute alone.
+const isTheirs = event => event.altKey
+  || (event.ctrlKey || event.metaKey) && !"acvxyz".includes(event.key.toLowerCase());
+const keepKeys = root => {
+  const mark = event => {
+    const path = event.composedPath();
+    if (path.includes(root))
+      path[0].toggleAttribute("data-lm-suppress-shortcuts", !isTheirs(event));
+  };
+  window.addEventListener("keydown", mark, true);
+  root.addEventListener("keydown", event => { if (!isTheirs(event)) event.stopPropagation(); });
+  return () => window.removeEventListener("keydown", mark, true);
 };
 
 function render({ model, el }) {
   const root = make("div", "cnnlab-quiz", el);
-  root.addEventListener("keydown", keepKeys);
+  const freeKeys = keepKeys(root);
   const group = `cnnlab-quiz-${quizzes += 1}-${Math.random().toString(36).slice(2)}`;
   const chosen = [...model.get("shown").chosen];
   let asked = 0, silence = 0;
@@ -71,6 +82,7 @@ function render({ model, el }) {
   model.on("change:shown", show);
   show();
   return () => {
+    freeKeys();
     model.off("change:shown", show);
     clearTimeout(silence);
   };

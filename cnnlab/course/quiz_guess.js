@@ -12,16 +12,26 @@ const make = (tag, name, parent, attributes = {}) => {
   return node;
 };
 
-// What is typed here is no command of the front end; saving, running the cell and the like are.
-const keepKeys = event => {
-  const theirs = (event.ctrlKey || event.metaKey) && !"acvxyz".includes(event.key.toLowerCase());
-  if (!theirs && !event.altKey) event.stopPropagation();
+// A front end reads arrows, Enter and letters as its own commands (b: a new cell). What a reader
+// types here stays here; saving, running the cell and the like go on. JupyterLab listens as keys
+// bubble up; Notebook 7 before they arrive, and lets an element with the attribute alone.
+const isTheirs = event => event.altKey
+  || (event.ctrlKey || event.metaKey) && !"acvxyz".includes(event.key.toLowerCase());
+const keepKeys = root => {
+  const mark = event => {
+    const path = event.composedPath();
+    if (path.includes(root))
+      path[0].toggleAttribute("data-lm-suppress-shortcuts", !isTheirs(event));
+  };
+  window.addEventListener("keydown", mark, true);
+  root.addEventListener("keydown", event => { if (!isTheirs(event)) event.stopPropagation(); });
+  return () => window.removeEventListener("keydown", mark, true);
 };
 
 function render({ model, el }) {
   const { question, label, unit, number } = model.get("page");
   const root = make("div", "cnnlab-quiz cnnlab-guess", el);
-  root.addEventListener("keydown", keepKeys);
+  const freeKeys = keepKeys(root);
   make("div", "cnnlab-question", root).innerHTML = question;
   const row = make("div", "cnnlab-row", root);
   const field = make("input", "", row, { type: number ? "number" : "text", step: "any",
@@ -51,6 +61,7 @@ function render({ model, el }) {
   model.on("change:shown", show);
   show();
   return () => {
+    freeKeys();
     model.off("change:shown", show);
     clearTimeout(silence);
   };

@@ -455,8 +455,9 @@ class ExplorerHandle:
         return self.svg()
 
     def text(self) -> str:
-        """All text of the explorer, controls included."""
-        return self.root.inner_text()
+        """All text of the explorer, controls included, and the sentence that the picture is."""
+        label = self.root.locator("svg").first.get_attribute("aria-label")
+        return f"{self.root.inner_text()}\n{label}"
 
 
 def texts(svg: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from nbformat.v4 import new_code_cell, new_notebook
 
 from tests.browser.harness import HarnessError
@@ -155,6 +156,16 @@ def test_the_height_stays_and_the_new_picture_is_read_politely(page):
     spoken = explorer.root.locator(".cnnlab-spoken")
     assert spoken.get_attribute("aria-live") == "polite"
     spoken.get_by_text("nine does not fit").wait_for()
+
+
+def test_axe_finds_nothing_in_a_live_explorer(page):
+    page.run_cells(["widgets"])
+    explorer = page.explorer("cnnlab-tiny")
+    explorer.press("ArrowRight", "stride")
+    explorer.settle()
+    results = Axe().run(page.page, context=".cnnlab-explorer").response
+    assert results["passes"]
+    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in results["violations"]] == []
 
 
 def test_a_dead_kernel_is_said_in_words(page):

@@ -19,10 +19,19 @@ const make = (tag, name, parent, attributes = {}) => {
 };
 
 // A front end reads arrows, Enter and letters as its own commands (b: a new cell). What a reader
-// types here stays here; saving, running the cell and the like go on.
-const keepKeys = event => {
-  const theirs = (event.ctrlKey || event.metaKey) && !"acvxyz".includes(event.key.toLowerCase());
-  if (!theirs && !event.altKey) event.stopPropagation();
+// types here stays here; saving, running the cell and the like go on. JupyterLab listens as keys
+// bubble up; Notebook 7 before they arrive, and lets an element with the attribute alone.
+const isTheirs = event => event.altKey
+  || (event.ctrlKey || event.metaKey) && !"acvxyz".includes(event.key.toLowerCase());
+const keepKeys = root => {
+  const mark = event => {
+    const path = event.composedPath();
+    if (path.includes(root))
+      path[0].toggleAttribute("data-lm-suppress-shortcuts", !isTheirs(event));
+  };
+  window.addEventListener("keydown", mark, true);
+  root.addEventListener("keydown", event => { if (!isTheirs(event)) event.stopPropagation(); });
+  return () => window.removeEventListener("keydown", mark, true);
 };
 
 // Each control: its row in `parent`, and a function that shows a value from the kernel.
@@ -80,7 +89,7 @@ function render({ model, el }) {
   const { name, title, width, controls, find } = model.get("page");
   const root = make("div", `cnnlab-explorer cnnlab-${name}`, el);
   root.style.maxWidth = `${width}px`;
-  root.addEventListener("keydown", keepKeys);
+  const freeKeys = keepKeys(root);
   const head = make("div", "cnnlab-head", root);
   make("div", "cnnlab-title", head, { role: "heading", "aria-level": 3 }).innerHTML = title;
   const reset = make("button", "", head, { type: "button", title: "Back to the start" });
@@ -210,6 +219,7 @@ function render({ model, el }) {
   model.on("change:shown", show);
   show();
   return () => {
+    freeKeys();
     model.off("change:shown", show);
     clearTimeout(silence);
     clearTimeout(rest);
