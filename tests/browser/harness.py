@@ -86,7 +86,7 @@ class Lab:
         try:
             self._start_server()
             self._playwright = sync_playwright().start()
-            self._browser = self._playwright.chromium.launch(
+            self.browser = self._playwright.chromium.launch(
                 executable_path=executable, args=BROWSER_ARGUMENTS
             )
         except BaseException:
@@ -206,7 +206,7 @@ class NotebookPage:
         self.path = path
         self.page_errors = []  # uncaught JavaScript errors
         self.foreign_requests = []  # anything that wanted to leave the machine
-        self._context = lab._browser.new_context(
+        self._context = lab.browser.new_context(
             viewport={"width": width, "height": height}, service_workers="block"
         )
         lab._opened.append(self)
@@ -403,8 +403,9 @@ class ExplorerHandle:
         root.scroll_into_view_if_needed()
 
     def svg(self) -> str:
-        """The picture as it stands in the page."""
-        return self.root.locator("svg").first.evaluate("picture => picture.outerHTML")
+        """The picture as it stands in the page, without the mark of the key's last target."""
+        shown = self.root.locator("svg").first.evaluate("picture => picture.outerHTML")
+        return shown.replace(' data-lm-suppress-shortcuts=""', "")
 
     def slider(self, label: str):
         """Locator of the slider with this label."""

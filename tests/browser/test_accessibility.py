@@ -8,24 +8,17 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from nbconvert.exporters import HTMLExporter
-from playwright.sync_api import sync_playwright
 from traitlets.config import Config
 
-from tests.browser.chromium import find_chromium
-from tests.browser.harness import BROWSER_ARGUMENTS
 from tests.tools.notebooks import notebooks
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_chromium(), args=BROWSER_ARGUMENTS
-        )
-        yield browser
-        browser.close()
+def browser(lab):
+    """The session's Chromium: Playwright runs once in a process."""
+    return lab.browser
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
