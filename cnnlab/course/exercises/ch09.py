@@ -2,148 +2,29 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
-from torch import nn
-
+from cnnlab.course.exercises.ch09_answers import (
+    DenseLayer,
+    TwoLayers,
+    _also_after_the_last,
+    _ClonesAtTheDoor,
+    _ForgetsItsInput,
+    _GivesOnlyTheNew,
+    _NormsBehind,
+    _observe_budget,
+    _observe_layer,
+    _observe_polite,
+    _only_new_channels_compressed,
+    _OverwritesItsInput,
+    _rounded_up,
+    _without_the_input,
+    _WithoutBottleneck,
+    _WithoutFirstRelu,
+    _WithoutReLU,
+    _WithoutSecondRelu,
+    _WritesBefore,
+    widths,
+)
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
-from cnnlab.course.exercises.judge import at_least, at_most
-from cnnlab.course.exercises.sandbox import called, output_of, reads_of
-from cnnlab.course.explorers.ch09_dense_block import dense
-
-# -- widths: what enters each block, and what leaves the last one
-
-
-def widths(stem, growth, blocks, compression):
-    found = [stem]
-    for number, layers in enumerate(blocks, 1):
-        width = found[-1] + layers * growth  # the block appends to what it got
-        if number < len(blocks):  # no transition after the last block
-            width = int(width * compression)
-        found.append(width)
-    return found
-
-
-def _also_after_the_last(stem, growth, blocks, compression):
-    found = [stem]
-    for layers in blocks:
-        found.append(int((found[-1] + layers * growth) * compression))
-    return found
-
-
-def _without_the_input(stem, growth, blocks, compression):
-    found = [stem]
-    for number, layers in enumerate(blocks, 1):
-        found.append(int(layers * growth * (compression if number < len(blocks) else 1)))
-    return found
-
-
-def _only_new_channels_compressed(stem, growth, blocks, compression):
-    found = [stem]
-    for number, layers in enumerate(blocks, 1):
-        new = layers * growth
-        found.append(found[-1] + (int(new * compression) if number < len(blocks) else new))
-    return found
-
-
-def _rounded_up(stem, growth, blocks, compression):
-    found = [stem]
-    for number, layers in enumerate(blocks, 1):
-        width = found[-1] + layers * growth
-        found.append(math.ceil(width * compression) if number < len(blocks) else width)
-    return found
-
-
-# -- polite: an in-place ReLU on a feature that others still read
-
-
-class _OverwritesItsInput(nn.Module):
-    def __init__(self, inputs, growth):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, growth, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(inputs + growth, growth, 3, padding=1, bias=False)
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x):
-        first = self.conv1(self.relu(x))
-        second = self.conv2(self.relu(torch.cat([x, first], 1)))
-        return torch.cat([x, first, second], 1)
-
-
-class TwoLayers(nn.Module):
-    def __init__(self, inputs, growth):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, growth, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(inputs + growth, growth, 3, padding=1, bias=False)
-        self.relu = nn.ReLU()  # writes to new memory
-
-    def forward(self, x):
-        first = self.conv1(self.relu(x))
-        second = self.conv2(self.relu(torch.cat([x, first], 1)))
-        return torch.cat([x, first, second], 1)
-
-
-class _ClonesAtTheDoor(_OverwritesItsInput):
-    def forward(self, x):
-        return super().forward(x.clone())
-
-
-class _WithoutReLU(TwoLayers):
-    def forward(self, x):
-        first = self.conv1(x)
-        second = self.conv2(torch.cat([x, first], 1))
-        return torch.cat([x, first, second], 1)
-
-
-class _ForgetsItsInput(TwoLayers):
-    def forward(self, x):
-        return super().forward(x)[:, self.conv1.in_channels :]
-
-
-def _observe_polite(build):
-    if not (isinstance(build, type) and issubclass(build, nn.Module)):
-        raise ValueError("give the class itself, a subclass of nn.Module, without calling it")
-    model, x = called(build, TwoLayers, 8, 4), torch.randn(1, 8, 6, 6)
-    given, reads = x.clone(), reads_of(m for m in model.modules() if isinstance(m, nn.Conv2d))
-    with torch.no_grad():
-        out = output_of(model, given)
-        rectified = bool(all((read >= 0).all() for read in reads))
-        stands = out.shape[1] > 7 and torch.equal(out[:, :8], x)
-        linear = torch.allclose(model(x.clone()) + model(-x), torch.zeros(1), atol=1e-5)
-    return {
-        "shape for an input of (1, 8, 6, 6)": tuple(out.shape),
-        "weights": sum(p.numel() for p in model.parameters()),
-        "there is a ReLU": not linear,
-        "no convolution reads a value below zero: each stands behind a ReLU": rectified,
-        "the first 8 channels that come out are the input": stands,
-        "the tensor that was given is unchanged": torch.equal(given, x),
-    }
-
-
-# -- budget: a block from 64 channels
-
-OUTPUTS, VIEW, WEIGHTS, KEPT = 256, 17, 290_000, 3_000
-
-
-def _observe_budget(answer):
-    if not isinstance(answer, (tuple, list)) or len(answer) != 3:
-        raise ValueError("give (growth, layers, bottleneck), such as (32, 6, True)")
-    growth, layers, bottleneck = answer
-    if any(type(n) is not int or n < 1 for n in (growth, layers)):
-        raise ValueError(
-            f"growth and layers are whole numbers from 1, got {growth!r} and {layers!r}"
-        )
-    if not isinstance(bottleneck, bool):
-        raise ValueError(f"bottleneck is True or False, got {bottleneck!r}")
-    block = dense(64, growth, layers, bottleneck)
-    return {
-        f"at least {OUTPUTS} channels come out": at_least(block.outputs, OUTPUTS),
-        f"the last layer sees at least {VIEW} x {VIEW}": at_least(2 * layers + 1, VIEW),
-        f"at most {WEIGHTS:,} weights": at_most(sum(block.weights), WEIGHTS),
-        f"at most {KEPT:,} kept values for each pixel": at_most(block.kept, KEPT),
-    }
-
 
 exercises = Exercises(
     Exercise(
@@ -201,6 +82,38 @@ exercises = Exercises(
         ),
         note="The 1x1 grows with what is read, the 3x3 is the same in every layer.",
         working="(128 + 11 * 32) * 128 + 9 * 128 * 32",
+    ),
+    Exercise(
+        "dense_layer",
+        "A layer that reads everything",
+        "implement",
+        8,
+        DenseLayer,
+        observe=_observe_layer,
+        mistakes=(
+            Mistake(
+                _GivesOnlyTheNew,
+                "Those are the new channels alone. What came in has to come out as well: write "
+                "the new ones beside it.",
+            ),
+            Mistake(_WritesBefore, "The new channels stand before the old ones; put them behind."),
+            Mistake(_WithoutFirstRelu, "The ReLU before the 1x1 is missing."),
+            Mistake(_WithoutSecondRelu, "The ReLU before the 3x3 is missing."),
+            Mistake(
+                _NormsBehind,
+                "Norm and ReLU stand *before* each convolution here, as in pre-activation.",
+            ),
+            Mistake(
+                _WithoutBottleneck,
+                "That is a layer without bottleneck: a 1x1 to 4 * growth channels comes first.",
+            ),
+        ),
+        hints=(
+            "norm1, ReLU, conv1; norm2, ReLU, conv2. The first norm has `inputs` channels.",
+            "torch.cat([x, y], dim=1) puts the channels of y beside those of x.",
+        ),
+        note="What came in comes out unchanged, with `growth` channels beside it. A dense block is "
+        "such layers in a row.",
     ),
     Exercise(
         "widths",
