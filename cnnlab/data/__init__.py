@@ -10,6 +10,6 @@ __getattr__, __dir__, __all__ = lazily(
         "folder": "Files image_folder",
         "images": "DataError Images Splits",
         "published": "data_folder",
-        "sets": "load two_marks",
+        "sets": "load scattered two_marks",
     },
 )

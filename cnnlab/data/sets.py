@@ -102,6 +102,33 @@ def two_marks(distance: int, count: int, seed: int, size: int = 32) -> Images:
     return Images(images, labels, ("left", "right"), f"two marks {distance} apart")
 
 
+def scattered(splits: Splits, side: int = 32, zoom: int = 3) -> Splits:
+    """Every image drawn `zoom` times as large, at a random place of a black `side` x `side` field.
+
+    The places are the same every time; mean and spread are those of the new training images.
+    Raises `DataError` where an image does not fit into the field.
+    """
+    parts = (splits.train, splits.val, splits.test)
+    return splits_of(*(_scattered(part, side, zoom, seed) for seed, part in enumerate(parts)))
+
+
+def _scattered(part: Images, side: int, zoom: int, seed: int) -> Images:
+    large = part.images.repeat_interleave(zoom, dim=2).repeat_interleave(zoom, dim=3)
+    height, width = large.shape[2:]
+    if max(height, width) > side:
+        raise DataError(
+            f"enlarged images of {height}x{width} do not fit a field of {side}x{side}; "
+            "give a larger side, or a smaller zoom."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    fields = large.new_zeros(len(part), large.shape[1], side, side)
+    for field, image in zip(fields, large):
+        top = int(torch.randint(side - height + 1, (), generator=generator))
+        left = int(torch.randint(side - width + 1, (), generator=generator))
+        field[:, top : top + height, left : left + width] = image
+    return replace(part, images=fields)
+
+
 def _named(train: Images, val: Images, test: Images) -> Splits:
     parts = {"train": train, "val": val, "test": test}
     return splits_of(*(replace(part, name=f"{part.name} {key}") for key, part in parts.items()))

@@ -10,7 +10,7 @@ import pytest
 from tests.browser.harness import texts
 
 EXPLORER = "lenet"
-STEPS = "start digits anywhere helpers predict table where reveal train explorer quiz"
+STEPS = "start digits tensor module puzzle predict train table where explorer quiz"
 CELLS = [f"00-{step}" for step in STEPS.split()]
 
 
@@ -69,7 +69,7 @@ def test_the_quiz_answers_and_progress_is_kept(page):
     for label in (
         "In C5, its first linear layer",
         "Because evaluating on them takes too long",
-        "The layers above learn to use whatever filters they get",
+        "It makes the weight smaller",
         "Count layer by layer, and see where the two differ",
     ):
         quiz.get_by_label(label).check()

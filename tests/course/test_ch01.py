@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from cnnlab.arithmetic import GeometryError, output_size
 from cnnlab.course.exercises import ch01, ch01_quiz
-from cnnlab.course.explorers import stored
+from cnnlab.course.explorers import ch01_channels, stored
 from cnnlab.course.explorers.ch01_convolution import (
     KERNELS,
     _tight,
@@ -42,76 +42,37 @@ START = {
 }
 # Every claim of the chapter: the cell that shows it, and what that cell's output must say.
 CLAIMS = {
-    "the two layers of the puzzle have the same weights": (
-        "01-puzzle-weights",
-        "fully connected 36,864 weights",
-    ),
-    "the same weights, 50 times the time": ("01-puzzle-verdict", "50 times as long: True"),
-    "the same weights, 50,176 times the MACs": (
-        "01-reveal-card",
-        "1,849,688,064 MACs against 36,864",
-    ),
+    "the two layers of the puzzle have the same weights": ("01-puzzle", "36,864 36,864"),
+    "the same weights, 50 times the time": ("01-puzzle", "as long above 50 \u2713"),
+    "the same weights, 50,176 times the MACs": ("01-reveal", "measured: 50,176 times"),
     "stride 2 without padding never reads the last of 8 pixels": (
         "01-windows",
-        "###.....\n..###...\n....###.\n3 outputs",
+        "###..... ..###... ....###. 3: stride 2",
     ),
-    "224 pixels, kernel 7, stride 2, padding 3 give 112": ("01-size-by-hand", "padding 3: 112"),
-    "GoogLeNet's first pooling needs ceil mode": ("01-size-by-hand", "ceil_mode=True: 56"),
-    "the rule is PyTorch's": ("01-thousand", "1000 of 1,000 layers agree"),
-    "conv1_1 has 1,728 or 1,792 parameters": (
-        "01-prices",
-        "1,728 parameters without bias, 1,792 with bias",
-    ),
-    "conv1_2 has 36,864 or 36,928 parameters": (
-        "01-prices",
-        "36,864 parameters without bias, 36,928 with bias",
-    ),
-    "7 kB of weights, 13 MB of output": ("01-prices", "6.9 kB of weights, 12.8 MB of output"),
-    "connecting everything takes two terabytes": ("01-naive-cost", "483,385,147,392    1934 GB"),
-    "neighbors save the work, sharing the weights": (
-        "01-naive-cost",
-        "neighbors: weights and MACs / 5,575; sharing: weights / 50,176",
-    ),
-    "a convolution is a matrix of zeros and repeats": (
-        "01-matrix",
-        "144 of 576 entries are not zero, 9 different values; same output: True",
-    ),
-    "six loops are nn.Conv2d": ("01-loops-equal", "equal to nn.Conv2d: True"),
-    "MACs = weights x output pixels, counted": (
-        "01-loops-equal",
-        "9,600 MACs counted, 9,600 by the formula",
-    ),
-    "a convolution layer does not flip": ("01-flip-show", "F.conv1d       [3, 2, 1]"),
-    "groups are blocks of a dense convolution": (
-        "01-groups-dense",
-        "groups= 4:   576 weights without bias, same output: True",
-    ),
-    "depthwise is the extreme": (
-        "01-groups-dense",
-        "groups=16:   144 weights without bias, same output: True",
-    ),
-    "1x1 is nn.Linear at every pixel": ("01-disguises-equal", "less than 0.00001: True"),
-    "im2col stores nine values for each one": (
-        "01-disguises-equal",
-        "values stored for each input value: 9",
-    ),
-    "LeNet-5 has 61,706 parameters": ("01-lenet-hand", "61,706 in all; trace says 61,706"),
-    "C5 holds the parameters": ("01-lenet-hand", "48,120 parameters  78%    48,000 MACs  12%"),
-    "C3 does the work": ("01-lenet-hand", "2,416 parameters   4%   240,000 MACs  58%"),
-    "dense uses each value 288 times": ("01-equal-macs", "25,088           288.0"),
-    "depthwise uses each value 4.5 times": ("01-equal-macs", "1,605,632             4.5"),
-    "VGG-19's 19.6 billion FLOPs are MACs": (
-        "01-myths-tested",
-        "19.6 billion MACs, 39.3 billion FLOPs",
-    ),
-    "padding='same' does not know strides": (
-        "01-myths-tested",
-        "not supported for strided convolutions",
-    ),
-    "no equal padding keeps the size under an even kernel": (
-        "01-myths-tested",
-        "an even number: no",
-    ),
+    "224 pixels, kernel 7, stride 2, padding 3 give 112": ("01-size-by-hand", "224 112 112"),
+    "GoogLeNet's first pooling needs ceil mode": ("01-size-by-hand", "ceil mode 112 56 56"),
+    "without ceil mode it gives 55": ("01-size-by-hand", "pooling 3/2 112 55 55"),
+    "conv1_1 has 1,728 or 1,792 parameters": ("01-prices", "conv1_1 1,728 1,792 86,704,128"),
+    "conv1_2 has 36,864 or 36,928 parameters": ("01-prices", "conv1_2 36,864 36,928"),
+    "7 kB of weights, 13 MB of output": ("01-prices", "6.9 kB 12.8 MB"),
+    "connecting everything takes two terabytes": ("01-naive-cost", "483,385,147,392 1934 GB"),
+    "neighbors save the work": ("01-naive-cost", "86,704,128 347 MB 86,704,128"),
+    "sharing saves the weights": ("01-naive-cost", "1,728 6.9 kB 86,704,128"),
+    "a convolution is a matrix of zeros and repeats": ("01-matrix", "below 0.001 \u2713"),
+    "six loops are nn.Conv2d": ("01-loops-equal", "below 0.0001 \u2713"),
+    "MACs = weights x output pixels, counted": ("01-loops-equal", "9,600 9,600"),
+    "a kernel is learned by gradient descent": ("01-learn-picture", "steps below 0.1 \u2713"),
+    "groups divide the weights": ("01-special", "1 2,304 4 576 16 144"),
+    "1x1 is nn.Linear at every pixel": ("01-special", "below 0.0001 \u2713"),
+    "dense uses each value 288 times": ("01-equal-macs", "7,225,344 25,088 288"),
+    "depthwise uses each value 4.5 times": ("01-equal-macs", "7,225,344 1,605,632 4.5"),
+    "depthwise takes longer at equal MACs": ("01-equal-macs-picture", "3x3 above 1 \u2713"),
+    "VGG-19's 19.6 billion FLOPs are MACs": ("01-flops", "19.6 39.3"),
+    "padding='same' does not know strides": ("01-flops", "not supported for strided"),
+    "no equal padding keeps the size under an even kernel": ("01-flops", "an even number"),
+    "a convolution layer does not flip": ("01-flip-show", "[1, 2, 3] [3, 2, 1]"),
+    "im2col is one matrix product": ("01-im2col-show", "below 0.0001 \u2713"),
+    "im2col stores nine values for each one": ("01-im2col-show", "input value: 9"),
 }
 
 
@@ -123,41 +84,23 @@ def cells():
 # Notebook
 
 
-def test_each_layer_of_lenet_is_as_traced(cells):
-    assert printed(cells["01-lenet-hand"]).count("as traced: True") == 5
-
-
 def test_equal_macs_are_equal(cells):
-    rows = printed(cells["01-equal-macs"]).splitlines()[1:]
-    assert len(rows) == 5 and all("36,864  7,225,344" in row for row in rows)
-    values = {row[:24].strip(): int(row.split()[-2].replace(",", "")) for row in rows}
-    assert values["3x3 depthwise, 4096"] == 64 * values["3x3 dense, 64"]
+    shown = printed(cells["01-equal-macs"])
+    assert shown.count("36,864 7,225,344") == 5
+    assert 1_605_632 == 64 * 25_088
 
 
-def test_the_chapter_follows_the_arc(cells):
-    headings = [
-        line
-        for cell in cells.values()
-        if cell.cell_type == "markdown"
-        for line in cell.source.splitlines()
-        if line.startswith("## ")
-    ]
-    assert [heading.split(".")[0] for heading in headings] == [f"## {n}" for n in range(1, 13)]
-    order = [
-        "puzzle",
-        "outputs?",
-        "parameters",
-        "naive",
-        "Build",
-        "Measure",
-        "Explore",
-        "prediction",
-        "Exercises",
-        "Myths",
-        "Quiz",
-        "remember",
-    ]
-    assert all(word in heading for word, heading in zip(order, headings))
+def test_the_kernel_is_learned_by_plain_gradient_descent(cells):
+    """The page's loop against the closed form: least squares over all windows."""
+    photograph = torch.tensor(picture("photograph")[0]).float()[None, None]
+    space = {"torch": torch, "nn": nn, "F": F, "kernel_values": kernel_values}
+    space |= {"photograph": photograph}
+    exec(cells["01-learn"].source, space)
+    windows = F.unfold(space["photo"], 3)[0].T.double()  # (pixels, 9)
+    target = space["target"].flatten().double()
+    best = torch.linalg.lstsq(windows, target[:, None]).solution.view(3, 3).float()
+    torch.testing.assert_close(best, space["wanted"][0, 0], atol=1e-3, rtol=0)
+    assert (space["kernels"][1][0, 0] - best).abs().max() < 0.1
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -175,9 +118,8 @@ def test_each_exercise_has_its_cell(cells):
         checked = [cell for cell in cells.values() if f"ex.{exercise.name}.check(" in cell.source]
         assert len(checked) == 1
         assert "not attempted yet" in checked[0].outputs[0]["data"]["text/plain"], exercise.name
-        assert f"**{exercise.name}** ({exercise.level}, {exercise.minutes} minutes)" in "".join(
-            cell.source for cell in cells.values() if cell.cell_type == "markdown"
-        )
+        prose = "".join(cell.source for cell in cells.values() if cell.cell_type == "markdown")
+        assert f"{exercise.name}** ({exercise.level}, {exercise.minutes} minutes)" in prose
 
 
 def test_answers_against_pytorch():
@@ -186,7 +128,10 @@ def test_answers_against_pytorch():
     chain = nn.Sequential(
         nn.Conv2d(1, 1, 7, 2, 3), nn.MaxPool2d(3, 2), nn.Conv2d(1, 1, 3, dilation=2)
     )
-    assert answers["chain"] == chain(torch.zeros(1, 1, 96, 96)).shape[-1]
+    maps = [torch.zeros(1, 1, 96, 96)]
+    for layer in chain:
+        maps.append(layer(maps[-1]))
+    assert answers["chain"] == tuple(x.shape[-1] for x in maps[1:])
 
 
 @given(
@@ -276,6 +221,32 @@ def test_quiz_has_five_questions_and_the_right_options_vary():
     ]
     assert len(right) == 5 and len(set(right)) >= 3
     assert ch01_quiz.quiz.score(right) == 5
+
+
+# Explorer of channels
+
+
+def test_one_filter_over_three_channels_is_pytorchs():
+    layer = nn.Conv2d(3, 1, 3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(ch01_channels.FILTER)[None])
+        layer.bias.fill_(-10)
+        wanted = layer(torch.tensor(ch01_channels.IMAGE).float()[None])[0, 0]
+    got = [[ch01_channels.output(row, col, -10) for col in range(3)] for row in range(3)]
+    assert got == wanted.tolist()
+    explorer = ch01_channels.channels()
+    explorer.set(row=2, col=1)
+    words = texts(explorer.svg)
+    sums = [ch01_channels.slice_sum(channel, 2, 1) for channel in range(3)]
+    assert {str(n).replace("-", "\u2212") for n in sums} <= set(words)
+    assert f"= {sum(sums) - 10}" in words
+
+
+def test_a_bias_leaves_one_pixel_above_zero():
+    def above(bias):
+        return sum(ch01_channels.output(r, c, bias) > 0 for r in range(3) for c in range(3))
+
+    assert above(-10) == 3 and above(-48) == 1
 
 
 # Explorer

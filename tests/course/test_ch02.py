@@ -30,48 +30,49 @@ from tests.course.chapter import stored_cells, texts
 
 # Every claim of the chapter: the cell that shows it, and what that cell's output must say.
 CLAIMS = {
-    "equal networks, one blind": ("02-puzzle", "(1, 1, 1): 18,978 parameters, accuracy 0.50"),
-    "the other perfect": ("02-puzzle", "(1, 1, 2): 18,978 parameters, accuracy 1.00"),
-    "two 3 see five pixels, not nine": ("02-by-hand", "two kernels of 3: [2, 3, 4, 5, 6]"),
+    "left and right are told": ("02-marks", "[left, right, left, right]"),
+    "equal networks, one blind": ("02-puzzle", "1, 1, 1: accuracy below 0.51 \u2713"),
+    "with equal logits": ("02-puzzle", "against right's below 1e-09 \u2713"),
+    "the other perfect": ("02-puzzle", "1, 1, 2: accuracy above 0.9 \u2713"),
+    "three 3 see seven pixels, not 27": ("02-backwards", "3 units, 5 units, and so 7 pixels"),
+    "by gradient, too": ("02-by-hand", "three kernels of 3: [2, 3, 4, 5, 6, 7, 8]"),
+    "kernels minus one do not add up": (
+        "02-by-hand",
+        "[8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]",
+    ),
     "three 3x3 = one 7x7 on 10x10": (
-        "02-three-is-seven",
-        "3x3: output (4, 4), 27 weights\n"
-        "one 7x7: output (4, 4), 49 weights\n"
-        "receptive fields: 7 and 7",
+        "02-formula",
+        "three 3x3 7 (4, 4) 27 one 7x7 7 (4, 4) 49",
     ),
-    "kernels minus one do not add up": ("02-naive", "rule: 9   gradient: 11"),
-    "the recurrence is Window": ("02-build", "2000 of 2000"),
-    "an early stride widens most": ("02-stride-and-holes", "in layer 1: receptive field 19"),
-    "a last stride changes nothing": ("02-stride-and-holes", "layer 5: receptive field 11"),
-    "equal dilations leave holes": ("02-stride-and-holes", "(2, 2, 2): size 13, sees  7"),
-    "1, 2, 4 leave none": ("02-stride-and-holes", "(1, 2, 4): size 15, sees 15"),
-    "an even kernel has its center between pixels": ("02-centers", "0.5 2.5 4.5"),
-    "AlexNet's first center is at 3": ("02-centers", "11     -2   3.0 7.0 11.0"),
-    "branches see the union": ("02-branches", "1, 1: branch (-13, 13), together (-13, 13)"),
-    "centers may disagree without an error": ("02-branches", "together (-21, 5), center -8.0"),
-    "the window is the gradient's support": ("02-proof", "window and gradient agree: 4 of 4"),
-    "published: AlexNet 195": ("02-published", "alexnet          195   195"),
-    "published: VGG-16 212": ("02-published", "vgg16            212   212"),
-    "published: MobileNet 315": ("02-published", "mobilenet_v1     315   315"),
-    "published: ResNet-50 483": ("02-published", "resnet50         483   483"),
-    "published: ResNet-101 1027": ("02-published", "resnet101       1027  1027"),
-    "published: ResNet-152 1507": ("02-published", "resnet152       1507  1507"),
-    "ResNet-50 as used today: 427": ("02-resnet", "427  (torchvision)"),
-    "ResNet-18 sees more than ResNet-50": ("02-resnet", " 435\n"),
-    "larger than the image: all is connected": (
-        "02-larger",
-        "unit (0, 0) of 7 x 7 sees rows (0, 223)",
+    "an early stride widens most, a last one not": ("02-formula", "1 19 2 17 3 15 4 13 5 11"),
+    "equal dilations leave holes": ("02-formula", "(2, 2, 2) 13 7 #.#.#.#.#.#.#"),
+    "1, 2, 4 leave none": ("02-formula", "(1, 2, 4) 15 15"),
+    "AlexNet's first center is at 3": ("02-branches", "0 3 1 7 2 11"),
+    "branches see the union": ("02-branches", "paddings 1, 1 (-13, 13) 0"),
+    "centers may disagree without an error": ("02-branches", "paddings 2, 2 (-21, 5) -8"),
+    "the window is the gradient's support: LeNet-5": ("02-proof", "lenet5 16 (6, 21) (6, 21)"),
+    "VGG-16": ("02-proof", "vgg16 212 (38, 249) (38, 249)"),
+    "ResNet-18": ("02-proof", "resnet18 435 (39, 473) (39, 473)"),
+    "chance whenever the receptive field is at most d": (
+        "02-measure-verdict",
+        "at most d: accuracy each above 0.49 and below 0.51 \u2713",
     ),
-    "a cut window is not what is seen": (
-        "02-larger",
-        "cut at the edge (4, 8), really seen (4, 7), by gradient (4, 7)",
+    "solved otherwise": ("02-measure-verdict", "above d: accuracy each above 0.8 \u2713"),
+    "equal to the last bit, for any weights": ("02-equal-logits", "(1, 1, 1) 200 (1, 1, 2) 0"),
+    "the bell is much narrower than the window": (
+        "02-profile",
+        "of 65 columns above 15 and below 25 \u2713",
     ),
-    "chance whenever the receptive field is at most d": ("02-measure-verdict", "exactly 0.5: True"),
-    "with equal logits": ("02-measure-verdict", "logits: 0.0"),
-    "solved otherwise": ("02-measure-verdict", "above 0.95: True"),
-    "equal to the last bit, for any weights": ("02-equal-logits", "equal in 200 of 200 networks"),
-    "sigma is the root of 2n/3": ("02-widths", "every depth: True"),
-    "four times the depth, twice the width": ("02-widths", "between 1.8 and 2.2 times: True"),
+    "a network of one's own, checked": ("02-own", "5 8 (6, 10) (6, 10)"),
+    "published: AlexNet 195": ("02-published", "195 195"),
+    "published: VGG-16 212": ("02-published", "212 212"),
+    "published: MobileNet 315": ("02-published", "315 315"),
+    "published: ResNet-50 483": ("02-published", "483 483"),
+    "published: ResNet-101 1027": ("02-published", "1,027 1,027"),
+    "published: ResNet-152 1507": ("02-published", "1,507 1,507"),
+    "ResNet-50 as used today: 427, ResNet-18: 435": ("02-published", "427 resnet18 - 435"),
+    "a cut window is not what is seen": ("02-larger", "(4, 9) (4, 8) (4, 7) (4, 7)"),
+    "sigma is the root of 2n/3": ("02-sigma", "on average above 0.85 and below 1.15 \u2713"),
 }
 stacks = st.lists(
     st.builds(Taps, st.integers(1, 7), st.integers(1, 3), st.integers(1, 9)),
@@ -97,11 +98,6 @@ def test_the_prediction_is_far_from_the_window(cells):
     measured = int(re.search(r"measured: (\d+) columns", shown).group(1))
     # A normal curve holds 95% within 1.96 sigma on both sides.
     assert abs(measured - 2 * 1.96 * math.sqrt(2 * 32 / 3)) <= 2
-
-
-def test_sections_follow_the_arc(cells):
-    prose = "\n".join(cell.source for cell in cells.values() if cell.cell_type == "markdown")
-    assert re.findall(r"^## (\d+)\.", prose, re.M) == [str(n) for n in range(1, 14)]
 
 
 # Exercises and quiz
@@ -172,6 +168,24 @@ def test_sees_walks_down_what_the_recurrence_walks_up(layers, unit):
     for layer in layers:
         window = window.then(*layer)
     assert ch02.sees(layers, unit) == window.box(unit)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 7), st.integers(1, 3), st.integers(0, 3), st.integers(1, 4)),
+        max_size=6,
+    )
+)
+def test_the_loop_is_window_and_the_closed_formula(layers):
+    from cnnlab.arithmetic import Window
+
+    window, closed = Window(), 1
+    for number, layer in enumerate(layers):
+        window = window.then(*layer)
+        before = math.prod(stride for _, stride, _, _ in layers[:number])
+        closed += layer[3] * (layer[0] - 1) * before
+    assert ch02.my_window(layers) == (window.size, window.jump, window.start)
+    assert window.size == closed
 
 
 def test_quiz_has_five_questions_and_the_right_options_vary():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from cnnlab.data.images import DataError, Images, stratified
-from cnnlab.data.sets import load, two_marks
+from cnnlab.data.sets import load, scattered, two_marks
 
 
 def images(count=6, classes=3):
@@ -200,3 +200,24 @@ def test_logits_tell_the_sides_apart_only_beyond_the_distance(distance, blocks):
 
 def test_size_scales_a_set_as_it_is_loaded():
     assert torch.equal(load("digits", size=32).val.images, load("digits").resized(32).val.images)
+
+
+def test_scattered_digits_are_whole_and_lie_anywhere():
+    digits = load("digits")
+    fields = scattered(digits)
+    assert fields.train.shape == (1, 32, 32) and len(fields.train) == len(digits.train)
+    assert torch.equal(fields.val.labels, digits.val.labels)
+    for part, small in ((fields.val, digits.val), (fields.test, digits.test)):
+        ink, once = (p.images.sum((1, 2, 3), dtype=torch.int64) for p in (part, small))
+        assert torch.equal(ink, 9 * once)  # each pixel nine times, none cut off
+    rows = fields.train.images.amax(3)[:, 0].ne(0)  # which rows of a field hold ink
+    tops = rows.int().argmax(1)
+    assert set(range(9)) <= set(tops.tolist())
+    again = scattered(digits)
+    assert torch.equal(again.test.images, fields.test.images)
+    assert fields.mean == fields.train.mean_std()[0]
+
+
+def test_scattered_images_must_fit():
+    with pytest.raises(DataError, match="24x24 do not fit a field of 20x20; give a larger side"):
+        scattered(load("digits"), side=20)

@@ -242,6 +242,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
             path.parent, folder, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "my-progress")
         )
         environment = dict(os.environ, CNNLAB_SCALE="quick", CNNLAB_PROGRESS="my-progress")
+        environment["LOGNAME"] = "learner"  # a stored page names nobody
         client = NotebookClient(
             notebook,
             timeout=CELL_SECONDS,

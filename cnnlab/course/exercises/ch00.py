@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from cnnlab.course.exercises.built import observe_built
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
 from cnnlab.course.exercises.sandbox import output_of
 
@@ -13,6 +14,14 @@ def accuracy(scores, labels):
     """Share of rows whose largest score is at the label's place, as a float."""
     right = scores.argmax(dim=1) == labels  # one answer per row, True or False
     return right.float().mean().item()
+
+
+def _one_for_all(scores, labels):
+    return (scores.argmax() == labels).float().mean().item()
+
+
+def _values(scores, labels):
+    return (scores.max(dim=1).values == labels).float().mean().item()
 
 
 def _count(scores, labels):
@@ -25,6 +34,70 @@ def _per_class(scores, labels):
 
 def _percent(scores, labels):
     return 100 * (scores.argmax(dim=1) == labels).float().mean().item()
+
+
+class MyLeNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c1 = nn.Conv2d(1, 6, 5)
+        self.pool = nn.AvgPool2d(2)  # no parameters: one will do for S2 and S4
+        self.c3 = nn.Conv2d(6, 16, 5)
+        self.c5 = nn.Linear(400, 120)
+        self.f6 = nn.Linear(120, 84)
+        self.output = nn.Linear(84, 10)
+
+    def forward(self, x):  # (B, 1, 32, 32)
+        x = self.pool(torch.tanh(self.c1(x)))  # (B, 6, 28, 28), (B, 6, 14, 14)
+        x = self.pool(torch.tanh(self.c3(x)))  # (B, 16, 10, 10), (B, 16, 5, 5)
+        x = torch.tanh(self.c5(x.flatten(1)))  # (B, 400), (B, 120)
+        x = torch.tanh(self.f6(x))  # (B, 84)
+        return self.output(x)  # (B, 10)
+
+
+class _NoTanh(MyLeNet):
+    def forward(self, x):
+        x = self.pool(self.c3(self.pool(self.c1(x))))
+        return self.output(self.f6(self.c5(x.flatten(1))))
+
+
+class _TanhOnConvolutionsOnly(MyLeNet):
+    def forward(self, x):
+        x = self.pool(torch.tanh(self.c3(self.pool(torch.tanh(self.c1(x))))))
+        return self.output(self.f6(self.c5(x.flatten(1))))
+
+
+class _TanhAtTheEnd(MyLeNet):
+    def forward(self, x):
+        return torch.tanh(super().forward(x))
+
+
+class _SoftmaxAtTheEnd(MyLeNet):
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+
+
+class _MaxPooling(MyLeNet):
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.MaxPool2d(2)
+
+
+class _PoolingFirst(MyLeNet):
+    def forward(self, x):
+        x = torch.tanh(self.pool(self.c1(x)))
+        x = torch.tanh(self.pool(self.c3(x)))
+        return self.output(torch.tanh(self.f6(torch.tanh(self.c5(x.flatten(1))))))
+
+
+class _Relu(MyLeNet):
+    def forward(self, x):
+        x = self.pool(self.c1(x).relu())
+        x = self.pool(self.c3(x).relu())
+        return self.output(self.f6(self.c5(x.flatten(1)).relu()).relu())
+
+
+def _observe_lenet(answer):
+    return observe_built(answer, MyLeNet, shape=(2, 1, 32, 32))
 
 
 class Small(nn.Module):
@@ -77,28 +150,6 @@ _SCORES = torch.tensor([[0.1, 2.0, 0.3], [1.5, 0.2, 0.1], [0.0, 0.1, 0.9], [0.2,
 
 exercises = Exercises(
     Exercise(
-        "with_parameters",
-        "Which rows of the table hold parameters?",
-        "recall",
-        1,
-        5,
-        mistakes=(
-            Mistake(
-                7,
-                "You counted the two poolings. In the paper they have parameters; here they "
-                "are plain averages and have none.",
-            ),
-            Mistake(12, "That is every row. Look at the column of parameters: most are empty."),
-            Mistake(2, "That is the convolutions alone. Linear layers hold parameters too."),
-        ),
-        hints=(
-            "Go down the column of parameters in the table of LeNet-5.",
-            "Two convolutions, and all the linear layers.",
-        ),
-        working="c1, c3, c5, f6, output",
-        note="Convolutions and linear layers hold parameters. Activations and poolings do not.",
-    ),
-    Exercise(
         "c3_weights",
         "Weights of C3, without bias",
         "compute",
@@ -121,6 +172,44 @@ exercises = Exercises(
         note="Filters x input maps x height x width of the kernel; with bias, one more per filter.",
     ),
     Exercise(
+        "lenet",
+        "LeNet-5",
+        "implement",
+        8,
+        MyLeNet,
+        observe=_observe_lenet,
+        mistakes=(
+            Mistake(
+                _NoTanh,
+                "Parameters and shapes are right. But no layer is followed by its tanh, so all "
+                "of it together is one linear layer.",
+            ),
+            Mistake(
+                _TanhOnConvolutionsOnly,
+                "Parameters and shapes are right. But C5 and F6 are not followed by tanh.",
+            ),
+            Mistake(
+                _TanhAtTheEnd,
+                "The output layer gives scores as they are: no tanh behind it.",
+            ),
+            Mistake(
+                _SoftmaxAtTheEnd,
+                "The network gives scores. The softmax is part of the loss, F.cross_entropy.",
+            ),
+            Mistake(_MaxPooling, "S2 and S4 take the mean of four values: nn.AvgPool2d(2)."),
+            Mistake(_PoolingFirst, "tanh comes before the pooling: C1, tanh, S2; C3, tanh, S4."),
+            Mistake(_Relu, "Right but for the activation: LeNet-5 has tanh, yours has ReLU."),
+        ),
+        hints=(
+            "Two convolutions, a pooling, three linear layers, each assigned to self in __init__: "
+            "self.c1 = nn.Conv2d(1, 6, 5), and so on.",
+            "forward begins with x = self.pool(torch.tanh(self.c1(x))).",
+            "16 maps of 5x5 are 400 numbers: x.flatten(1), then nn.Linear(400, 120).",
+        ),
+        note="61,706 parameters with bias. Parameters and shapes alone do not make a network: "
+        "without tanh the same numbers would be one linear layer.",
+    ),
+    Exercise(
         "accuracy",
         "Accuracy, from scores and labels",
         "implement",
@@ -129,10 +218,20 @@ exercises = Exercises(
         cases=(
             (_SCORES, torch.tensor([1, 0, 2, 0])),
             (_SCORES[:2], torch.tensor([2, 0])),
-            (_SCORES[:3], torch.tensor([0, 0, 2])),
+            (_SCORES[:3], torch.tensor([1, 1, 2])),
         ),
         mistakes=(
             Mistake(_count, "You return how many are right. Divide by the number of images."),
+            Mistake(
+                _one_for_all,
+                "argmax() without dim finds one place in the whole table. You want one per row: "
+                "argmax(dim=1).",
+            ),
+            Mistake(
+                _values,
+                "You compare the highest scores with the labels. Compare the places where they "
+                "stand: scores.argmax(dim=1), or .indices of scores.max(dim=1).",
+            ),
             Mistake(_percent, "That is in percent. Return a share, 0 to 1."),
             Mistake(
                 _per_class,

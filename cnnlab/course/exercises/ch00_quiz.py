@@ -63,22 +63,21 @@ quiz = Quiz(
         ),
     ),
     Question(
-        "Frozen at its random start, the first layer costs only a few points. What follows?",
+        "`backward()` says that the slope of one weight is 3. What does a step of learning do to "
+        "this weight?",
         (
             Option(
-                "The layers above learn to use whatever filters they get",
-                "156 of 61,706 parameters stand still, and the others make the best of it.",
+                "It makes the weight smaller",
+                "More of this weight means more loss, so the step goes the other way.",
                 right=True,
             ),
             Option(
-                "The first layer could as well be left out",
-                "Not shown: it still computed six maps, with random filters. Leaving it out is "
-                "another experiment.",
+                "It makes the weight larger",
+                "That would raise the loss: a slope above zero says that the loss grows with it.",
             ),
             Option(
-                "The first layer had learned nothing when it was trained before",
-                "Training did change its filters: the picture shows it. They were of less use "
-                "than one may think.",
+                "It sets the weight to 3",
+                "The slope is no value for the weight. It says how fast the loss changes with it.",
             ),
         ),
     ),

@@ -230,24 +230,40 @@ exercises = Exercises(
     ),
     Exercise(
         "chain",
-        "Size after three layers",
+        "Sizes after three layers",
         "compute",
         4,
-        19,
+        (48, 23, 19),
         mistakes=(
-            Mistake(21, "The last layer has dilation 2: three taps then span 5 pixels, not 3."),
             Mistake(
-                18,
+                (48, 23, 21), "The last layer has dilation 2: three taps then span 5 pixels, not 3."
+            ),
+            Mistake(
+                (48, 23, 18),
                 "In the last layer a kernel of 3 with dilation 2 spans 2 x (3 - 1) + 1 = 5 "
                 "pixels. And add 1, for the first window.",
             ),
             Mistake(
-                20, "You rounded a half up. Without ceil mode the last window must fit: round down."
+                (48, 24, 20),
+                "In the pooling you rounded a half up. Without ceil mode the last window must "
+                "fit: round down.",
             ),
             Mistake(
-                17,
+                (49, 24, 20),
+                "You rounded halves up. A window that does not fit is dropped: round down.",
+            ),
+            Mistake(
+                (47, 22, 17),
                 "There is one output more than there are steps: the first window needs no "
                 "step. Add 1 in each layer.",
+            ),
+            Mistake(
+                (45, 22, 18),
+                "You left out the first layer's padding: 3 pixels on each side, 6 in all.",
+            ),
+            Mistake(
+                (47, 23, 19),
+                "The first layer's padding is on both sides: 2 x 3 pixels, not 3.",
             ),
         ),
         hints=(
@@ -262,7 +278,7 @@ exercises = Exercises(
         "macs",
         "MACs of a convolution, from the size of its input",
         "implement",
-        8,
+        6,
         macs,
         cases=(
             (224, 3, 64, 3, 1, 1, 1),
@@ -348,7 +364,7 @@ exercises = Exercises(
         "halve",
         "64 x 56 x 56 to 128 x 28 x 28 on a budget",
         "design",
-        12,
+        10,
         halve,
         observe=_observe_halving,
         mistakes=(

@@ -113,7 +113,7 @@ quiz = Quiz(
             ),
             Option(
                 "The depthwise one, since it was designed to run fast on phones.",
-                "It saves MACs. At equal MACs it took longer than the dense 3x3 in section 6.",
+                "It saves MACs. At equal MACs it took longer than the dense 3x3.",
             ),
             Option(
                 "The one with more channels.",
