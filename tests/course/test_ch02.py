@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cnnlab.arithmetic import GeometryError
-from cnnlab.course.exercises import ch02, ch02_quiz
+from cnnlab.course.exercises import ch02, ch02_answers, ch02_quiz
 from cnnlab.course.explorers.ch02_receptive_field import (
     IMAGE,
     MOST_LAYERS,
@@ -184,7 +184,7 @@ def test_the_loop_is_window_and_the_closed_formula(layers):
         window = window.then(*layer)
         before = math.prod(stride for _, stride, _, _ in layers[:number])
         closed += layer[3] * (layer[0] - 1) * before
-    assert ch02.my_window(layers) == (window.size, window.jump, window.start)
+    assert ch02_answers.my_window(layers) == (window.size, window.jump, window.start)
     assert window.size == closed
 
 

@@ -249,10 +249,6 @@ exercises = Exercises(
                 "fit: round down.",
             ),
             Mistake(
-                (49, 24, 20),
-                "You rounded halves up. A window that does not fit is dropped: round down.",
-            ),
-            Mistake(
                 (47, 22, 17),
                 "There is one output more than there are steps: the first window needs no "
                 "step. Add 1 in each layer.",
@@ -260,10 +256,6 @@ exercises = Exercises(
             Mistake(
                 (45, 22, 18),
                 "You left out the first layer's padding: 3 pixels on each side, 6 in all.",
-            ),
-            Mistake(
-                (47, 23, 19),
-                "The first layer's padding is on both sides: 2 x 3 pixels, not 3.",
             ),
         ),
         hints=(

@@ -6,73 +6,11 @@ import torch
 from torch import nn
 
 from cnnlab.arithmetic import Window
+from cnnlab.course.exercises import ch02_answers
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
 from cnnlab.course.exercises.judge import at_least
 from cnnlab.course.exercises.sandbox import called, output_of
 from cnnlab.probes import support
-
-# -- window: the recurrence
-
-
-def my_window(layers):
-    """(size, jump, start) after layers of (kernel, stride, padding, dilation)."""
-    size, jump, start = 1, 1, 0
-    for kernel, stride, padding, dilation in layers:
-        size += dilation * (kernel - 1) * jump
-        start -= padding * jump
-        jump *= stride
-    return size, jump, start
-
-
-def _jump_first(layers):
-    size, jump, start = 1, 1, 0
-    for kernel, stride, padding, dilation in layers:
-        jump *= stride
-        size += dilation * (kernel - 1) * jump
-        start -= padding * jump
-    return size, jump, start
-
-
-def _no_jump(layers):
-    size, jump, start = 1, 1, 0
-    for kernel, stride, padding, dilation in layers:
-        size += dilation * (kernel - 1)
-        start -= padding * jump
-        jump *= stride
-    return size, jump, start
-
-
-def _padding_in_pixels(layers):
-    size, jump, _ = my_window(layers)
-    return size, jump, -sum(padding for _, _, padding, _ in layers)
-
-
-def _padding_adds(layers):
-    size, jump, start = my_window(layers)
-    return size, jump, -start
-
-
-def _no_dilation(layers):
-    return my_window([(kernel, stride, padding, 1) for kernel, stride, padding, _ in layers])
-
-
-def _jumps_added(layers):
-    size, jump, start = 1, 1, 0
-    for kernel, stride, padding, dilation in layers:
-        size += dilation * (kernel - 1) * jump
-        start -= padding * jump
-        jump += stride - 1
-    return size, jump, start
-
-
-def _whole_kernel(layers):
-    size, jump, start = 1, 1, 0
-    for kernel, stride, padding, dilation in layers:
-        size += dilation * kernel * jump
-        start -= padding * jump
-        jump *= stride
-    return size, jump, start
-
 
 _STACKS = (
     ([(3, 1, 0, 1), (3, 1, 0, 1)],),
@@ -285,31 +223,38 @@ exercises = Exercises(
         "Size, jump and start, by a loop",
         "implement",
         6,
-        my_window,
+        ch02_answers.my_window,
         cases=_STACKS,
         mistakes=(
             Mistake(
-                _jump_first,
+                ch02_answers.jump_first,
                 "You changed the jump first. A layer's taps are as far apart as the units it "
                 "reads: use the old jump for size and start, then multiply it.",
             ),
             Mistake(
-                _no_jump,
+                ch02_answers.no_jump,
                 "That adds dilation * (kernel - 1) pixels. The taps stand one jump apart: times "
                 "jump.",
             ),
             Mistake(
-                _padding_in_pixels,
+                ch02_answers.padding_in_pixels,
                 "Size and jump are right. One unit of padding is as wide as the jump of the map "
                 "it pads.",
             ),
-            Mistake(_padding_adds, "Padding lies left of pixel 0: subtract it from start."),
             Mistake(
-                _no_dilation,
+                ch02_answers.padding_adds, "Padding lies left of pixel 0: subtract it from start."
+            ),
+            Mistake(
+                ch02_answers.no_dilation,
                 "Right without dilation. It spreads the taps: dilation * (kernel - 1).",
             ),
-            Mistake(_jumps_added, "Jumps multiply: units 2 apart, taken every third, are 6 apart."),
-            Mistake(_whole_kernel, "Between k taps are k - 1 steps: kernel - 1, not kernel."),
+            Mistake(
+                ch02_answers.jumps_added,
+                "Jumps multiply: units 2 apart, taken every third, are 6 apart.",
+            ),
+            Mistake(
+                ch02_answers.whole_kernel, "Between k taps are k - 1 steps: kernel - 1, not kernel."
+            ),
         ),
         hints=(
             "Begin with size, jump, start = 1, 1, 0; then for kernel, stride, padding, dilation "
