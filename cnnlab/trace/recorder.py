@@ -84,15 +84,17 @@ class Recorder(TorchDispatchMode):
 
     def leave(self, path: str, result: Any) -> None:
         """A module is done: what it returned is its output, also where a view came last."""
+        self.calls.paused = True  # what is asked here is no call of the model's
         if result is None:
             self.nothing.append(path)
-        out = next((x for x in _near([result], {}) if hasattr(x, "_seen")), None)
-        if out is None and isinstance(result, dict):
-            out = next((x for x in _near((), result) if hasattr(x, "_seen")), None)
-        if out is None:
-            return
-        seen = out._seen
-        shape = self.inputs.per_image(out.shape)
+        held = _near((), result) if isinstance(result, dict) else _near([result], {})
+        out = next((x for x in held if hasattr(x, "_seen")), None)
+        if out is not None:
+            self._returned(path, out)
+        self.calls.paused = False
+
+    def _returned(self, path: str, out: Tensor) -> None:
+        seen, shape = out._seen, self.inputs.per_image(out.shape)
         self.outputs[path] = Output(shape, seen.sights, seen.at, seen.context, seen.lost)
         row = self.rows[-1] if self.rows else None
         if row and (row.index, row.path) == (seen.row, path) and row.out_shape != shape:

@@ -324,7 +324,8 @@ POINTWISE = frozenset(
     "contiguous clone detach alias to _to_copy type_as prelu leaky_relu rrelu celu copy lift_fresh "
     "bernoulli zero fill masked_fill where clamp pow square float half native_dropout softplus "
     "requires_grad to_dense log_sigmoid resolve_conj resolve_neg floor_divide true_divide cpu "
-    "feature_alpha_dropout normal uniform exponential random bucketize quantize_per_tensor".split()
+    "feature_alpha_dropout normal uniform exponential random bucketize __and__ __or__ "
+    "__xor__".split()
 )
 
 _FAMILIES: list[tuple[str, Rule]] = [

@@ -66,6 +66,12 @@ def test_kept_bytes_by_hand():
     assert pooled.kept_by_dtype == {"float32": 4 * (64 + 128 + 36), "int64": 8 * 4}
 
 
+def test_a_module_called_again_keeps_what_each_call_keeps(lenet):
+    """One tanh for all layers: each call keeps its own output."""
+    kept = [row.kept_bytes for row in lenet if row.path == "activation"]
+    assert kept == [4 * values for values in (6 * 28 * 28, 16 * 10 * 10, 120, 84)]
+
+
 def test_live_bytes_follow_the_last_use():
     """A shortcut keeps its tensor alive across the branch."""
 
