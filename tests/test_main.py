@@ -107,7 +107,7 @@ def test_a_model_that_is_not_there_is_one_sentence(capsys, argv, message):
         (["train", "vgg_small", "--batch-size", "0"], "batch_size 0"),
         (["train", "vgg_small", "--optimizer", "sdg"], "Did you mean 'sgd'"),
         (["train", "vgg_small", "--device", "gpu"], "--device gpu"),
-        (["train", "vgg_small", "--device", "meta"], "training is tested on cpu and cuda only"),
+        (["train", "vgg_small", "--device", "mps"], "training is tested on cpu and cuda only"),
         (["train", "vgg_small", "--size", "-1"], "--size -1"),
         (["train", "vgg_small", "--lr", "nan"], "lr is nan; expected a number above 0"),
         (["train", "vgg_small", "--schedule", "cosin"], "Did you mean 'cosine'"),

@@ -142,11 +142,12 @@ def run(options: argparse.Namespace) -> int:
     from cnnlab.training.distributed import together
 
     try:
-        kind = torch.empty(0, device=options.device).device.type
+        kind = torch.device(options.device or "cpu").type
+        if kind not in ("cpu", "cuda"):
+            raise Refused(f"--device {options.device}: training is tested on cpu and cuda only")
+        torch.empty(0, device=options.device)
     except (RuntimeError, AssertionError) as error:
         raise Refused(f"--device {options.device}: {sentence(error)}") from error
-    if kind not in ("cpu", "cuda"):
-        raise Refused(f"--device {options.device}: training is tested on cpu and cuda only")
     if options.size is not None and options.size < 1:
         raise Refused(f"--size {options.size}: expected at least 1")
     try:
