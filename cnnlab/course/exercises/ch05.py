@@ -2,173 +2,30 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-
+from cnnlab.course.exercises.ch05_answers import (
+    Sixteen,
+    _below_zero,
+    _Eleven,
+    _fixed_for_each_image,
+    _kept_as_values,
+    _Nineteen,
+    _no_fixed_bill,
+    _no_momentum,
+    _no_pooling,
+    _no_relu,
+    _observe_layers,
+    _observe_sixteen,
+    _observe_small,
+    _one_per_stage,
+    _only_threes,
+    _padded_by_one,
+    _Thirteen,
+    _unpadded,
+    _weights_only,
+    largest_batch,
+    make_layers,
+)
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
-from cnnlab.course.exercises.judge import at_least, at_most
-from cnnlab.course.exercises.sandbox import called
-from cnnlab.models.vgg import TABLE, VGG
-from cnnlab.trace.run import TraceError, trace
-
-# -- largest_batch: both bills in one budget
-
-
-def largest_batch(memory, params, kept):
-    fixed = 3 * 4 * params  # weights, gradients, momentum
-    return max((memory - fixed) // kept, 0)
-
-
-def _weights_only(memory, params, kept):
-    return max((memory - 4 * params) // kept, 0)
-
-
-def _no_momentum(memory, params, kept):
-    return max((memory - 8 * params) // kept, 0)
-
-
-def _no_fixed_bill(memory, params, kept):
-    return memory // kept
-
-
-def _fixed_for_each_image(memory, params, kept):
-    return memory // (12 * params + kept)
-
-
-def _below_zero(memory, params, kept):
-    return (memory - 12 * params) // kept
-
-
-def _kept_as_values(memory, params, kept):
-    return max((memory - 12 * params) // (4 * kept), 0)
-
-
-# -- sixteen: a class whose name counts wrong
-
-
-class Sixteen(nn.Module):
-    PLAN = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
-
-    def __init__(self, num_classes=1000):
-        super().__init__()
-        layers, channels = [], 3
-        for step in self.PLAN:
-            if step == "M":
-                layers.append(nn.MaxPool2d(2))
-            else:
-                layers += [nn.Conv2d(channels, step, 3, padding=1), nn.ReLU()]
-                channels = step
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(
-            nn.Linear(512 * 7 * 7, 4096),
-            nn.ReLU(),
-            nn.Dropout(),
-            nn.Linear(4096, 4096),
-            nn.ReLU(),
-            nn.Dropout(),
-            nn.Linear(4096, num_classes),
-        )
-
-    def forward(self, x):
-        return self.classifier(self.features(x).flatten(1))
-
-
-class _Eleven(Sixteen):
-    PLAN = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
-
-
-class _Thirteen(Sixteen):
-    PLAN = (64, 64, "M", 128, 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
-
-
-class _Nineteen(Sixteen):
-    PLAN = (
-        64,
-        64,
-        "M",
-        128,
-        128,
-        "M",
-        256,
-        256,
-        256,
-        256,
-        "M",
-        512,
-        512,
-        512,
-        512,
-        "M",
-        512,
-        512,
-        512,
-        512,
-        "M",
-    )
-
-
-def _observe_sixteen(build):
-    if isinstance(build, nn.Module):
-        raise ValueError("give the class itself, without calling it: ex.sixteen.check(Fixed)")
-    with torch.device("meta"):  # shapes without memory
-        model = called(build, Sixteen)
-    try:
-        table = trace(model, (3, 224, 224))
-    except TraceError as error:
-        raise ValueError(f"it does not run on a 3 x 224 x 224 image: {error}") from None
-    kinds = [row.op for row in table]
-    return {
-        "convolutions": kinds.count("conv2d"),
-        "linear layers": kinds.count("linear"),
-        "parameters with bias": table.params,
-        "shape of the logits": table[-1].out_shape,
-    }
-
-
-# -- small_budget: VGG-16's convolutions for 32 x 32
-
-MOST_PARAMS, MOST_MACS, MOST_KEPT = 500_000, 20_000_000, 500_000
-
-
-def _observe_small(answer):
-    if not isinstance(answer, (list, tuple)) or len(answer) != 2:
-        raise ValueError(
-            "give a pair (widths, poolings), such as ((64, 128, 256, 512, 512), (1, 2, 3, 4, 5))"
-        )
-    widths, poolings = answer
-    if (
-        not isinstance(widths, (list, tuple))
-        or len(widths) != 5
-        or not all(type(width) is int and width >= 1 for width in widths)
-    ):
-        raise ValueError(f"give five widths, whole numbers from 1, got {widths!r}")
-    if (
-        not isinstance(poolings, (list, tuple))
-        or len({*poolings}) < len(poolings)
-        or not all(type(stage) is int and 1 <= stage <= 5 for stage in poolings)
-    ):
-        raise ValueError(
-            "give the stages that end in a pooling as different whole numbers from 1 "
-            f"to 5, such as (1, 2, 3), got {poolings!r}"
-        )
-    try:
-        with torch.device("meta"):  # shapes without memory
-            model = VGG(
-                TABLE["D"], widths=widths, poolings=poolings, pool_size=4, hidden=(), num_classes=10
-            )
-        table = trace(model, (3, 32, 32))
-    except (TypeError, ValueError, TraceError) as error:
-        raise ValueError(
-            f"VGG with widths={widths!r}, poolings={poolings!r} fails: {error}"
-        ) from None
-    sides = [min(row.out_shape[1:]) for row in table if len(row.out_shape) == 3]
-    return {
-        "no map smaller than 4 x 4": at_least(min(sides), 4),
-        f"at most {MOST_PARAMS:,} parameters": at_most(table.params, MOST_PARAMS),
-        f"at most {MOST_MACS:,} MACs": at_most(table.macs, MOST_MACS),
-        f"at most {MOST_KEPT:,} bytes kept": at_most(table.kept_bytes, MOST_KEPT),
-    }
-
 
 exercises = Exercises(
     Exercise(
@@ -217,6 +74,43 @@ exercises = Exercises(
         note="Four times the weights, in one layer. That is why later forms of VGG average the "
         "last map to 7 x 7, and why it is so tempting to leave this layer out.",
         working="512 * 14 * 14 * 4096 + 4096",
+    ),
+    Exercise(
+        "layers",
+        "From a row of table 1 to layers",
+        "implement",
+        8,
+        make_layers,
+        observe=_observe_layers,
+        mistakes=(
+            Mistake(
+                _padded_by_one,
+                "Right for 3x3. In row C a 1x1 padded by 1 makes the map larger: kernel // 2 is "
+                "1 for a 3x3 and 0 for a 1x1.",
+            ),
+            Mistake(_unpadded, "Each 3x3 shrinks the map by 2: pad by kernel // 2 on each side."),
+            Mistake(
+                _only_threes,
+                "Row C has 1x1 kernels. Read the kernel from the row, also where it is a 3.",
+            ),
+            Mistake(_no_relu, "The parameters are right, but there is no ReLU."),
+            Mistake(
+                _no_pooling,
+                "The poolings are missing: each stage ends in nn.MaxPool2d(2).",
+            ),
+            Mistake(
+                _one_per_stage,
+                "One convolution per stage. A stage is a tuple of kernels: loop over it, too.",
+            ),
+        ),
+        hints=(
+            "Two loops: for kernels, width in zip(stages, widths), and in it for kernel in "
+            "kernels.",
+            "What comes into a convolution is what the last one gave: keep it in `channels`.",
+            "nn.Conv2d(channels, width, kernel, padding=kernel // 2), nn.ReLU(), then "
+            "channels = width; after the inner loop nn.MaxPool2d(2).",
+        ),
+        note="Five rows, one function: the table is the architecture.",
     ),
     Exercise(
         "largest_batch",
