@@ -52,7 +52,7 @@ def understood(words: list[str]) -> bool:
         timeout=120,
     )
     options = {word for word in words if word.startswith("--")}
-    models = {word for word in words[1:2] if word[0].isalpha()}
+    models = {word for word in words[1:2] if words[0] in ("table", "train")}
     return (
         answer.returncode == 0
         and models <= set(MODELS)
