@@ -135,11 +135,10 @@ def show_results(title: str, *rows: Result) -> None:
             f"Not as in the text: {', '.join(missed)}. Starts, scale or machine differ; "
             "what you see is what was measured here.",
         )
-    head = ("", "", "") if not any(row.claim() for row in rows) else ("", "claim", "measured")
-    cells = [row.row() for row in rows]
-    if head[1] == "":
-        cells, head = [(name, number) for name, _, number in cells], ("", "measured")
-    show_card(Card("bad" if missed else "note", title, lines, (head, *cells)))
+    cells = [("", "claim", "measured"), *(row.row() for row in rows)]
+    if not any(row.claim() for row in rows):
+        cells = [(name, number) for name, _, number in cells]
+    show_card(Card("bad" if missed else "note", title, lines, tuple(cells)))
 
 
 def show_table(title: str, head: Sequence[str], *rows: Sequence[object]) -> None:

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cnnlab._torchvision import import_torchvision
 from cnnlab.trace.run import trace
 from cnnlab.trace.watch import tensors_in
+from tests.trace.real import kept_for_real
 
 SAMPLE = 10  # of so many networks one is run for real
 Made = tuple[Callable[[], nn.Module], tuple]
@@ -83,28 +84,10 @@ def check(make: Callable[[], nn.Module], given: tuple, real: bool) -> dict[str, 
         model = make() if on_meta else model
         for module in model.modules():  # as the table counts: parts train
             module.training = not module._modules
-        found["kept bytes"] = _differ(table.kept_bytes, _kept(model, given))
+        with _one_image_may_be_normalized():
+            kept = kept_for_real(model, *(_example(one, False) for one in given))
+        found["kept bytes"] = _differ(table.kept_bytes, kept)
     return found
-
-
-def _kept(model: nn.Module, given: tuple) -> int:
-    """Bytes that autograd keeps in a real pass, each storage once, parameters not counted."""
-    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    alive, total = [], 0
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        nonlocal total
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            own.add(storage.data_ptr())
-            alive.append(storage)
-            total += storage.nbytes()
-        return tensor.detach()
-
-    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-    with _one_image_may_be_normalized(), hooks:
-        model(*(_example(one, False) for one in given))
-    return total
 
 
 class _one_image_may_be_normalized:

@@ -241,7 +241,7 @@ def test_it_is_shown_where_there_is_colab(tiny, monkeypatch):
     asked = []
     colab, output = types.ModuleType("google.colab"), types.ModuleType("google.colab.output")
     output.enable_custom_widget_manager = lambda: asked.append(True)
-    output._widgets = types.SimpleNamespace(_installed_url="https://ssl.gstatic.com/x")
+    output._widgets = types.SimpleNamespace(_installed_url="where Colab keeps it")
     colab.output = output
     google = types.ModuleType("google")
     google.colab = colab

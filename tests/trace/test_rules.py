@@ -9,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.models import build
 from cnnlab.trace.run import trace
+from tests.trace.real import kept_for_real
 from tests.trace.test_inputs import module
-from tests.trace.test_trace import kept_for_real
 
 W = torch.ones(5, 4)
 COUNTED = {

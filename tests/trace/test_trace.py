@@ -20,6 +20,7 @@ from cnnlab._torchvision import import_torchvision
 from cnnlab.models import MODELS, build
 from cnnlab.trace.run import TraceError, trace
 from tests.threads import overlap
+from tests.trace.real import kept_for_real
 
 import_torchvision()
 from torchvision import models as published  # noqa: E402  (only importable after the line above)
@@ -81,27 +82,6 @@ def ours(name):
     """The model on the meta device, in eval mode, and the shape of its image."""
     model = on_meta(build, name=name, **OPTIONS.get(name, {})).eval()
     return model, SHAPES.get(name, (3, 32, 32))
-
-
-def kept_for_real(model, images):
-    """Bytes that autograd keeps in a real pass, each storage once, parameters not counted."""
-    tensors = (*model.parameters(), *model.buffers())
-    own = {tensor.untyped_storage().data_ptr() for tensor in tensors}
-    alive, total = [], 0
-
-    def pack(tensor):
-        nonlocal total
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            own.add(storage.data_ptr())
-            alive.append(storage)
-            total += storage.nbytes()
-        return tensor.detach()  # with its graph, kept by that graph, it is never freed
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = model(images)
-    del output
-    return total
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -25,37 +25,27 @@ def my_fit(model, batches, rates):
     return losses
 
 
-def _no_zero_grad(model, batches, rates):
+def _zeroed_late(model, batches, rates, late=True):
+    """Gradients are set to zero between backward() and step(); without `late` never."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     losses = []
     for (images, labels), rate in zip(batches, rates):
         optimizer.param_groups[0]["lr"] = rate
         loss = F.cross_entropy(model(images), labels)
         loss.backward()
+        if late:
+            optimizer.zero_grad()
         optimizer.step()
         losses.append(loss.item())
     return losses
 
 
-def _zero_grad_too_late(model, batches, rates):
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    losses = []
-    for (images, labels), rate in zip(batches, rates):
-        optimizer.param_groups[0]["lr"] = rate
-        loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.zero_grad()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
+def _never_zeroed(model, batches, rates):
+    return _zeroed_late(model, batches, rates, late=False)
 
 
 def _rate_ignored(model, batches, rates):
     return my_fit(model, batches, [0.1] * len(rates))
-
-
-def _tensors_kept(model, batches, rates):
-    return [torch.tensor(loss) for loss in my_fit(model, batches, rates)]
 
 
 def _last_only(model, batches, rates):
@@ -244,12 +234,12 @@ exercises = Exercises(
         tolerance=1e-4,
         mistakes=(
             Mistake(
-                _no_zero_grad,
+                _never_zeroed,
                 "The gradients of all earlier steps are still there: backward() adds to them. "
                 "optimizer.zero_grad() before each backward().",
             ),
             Mistake(
-                _zero_grad_too_late,
+                _zeroed_late,
                 "Nothing is learned: the gradients are set to zero between backward() and step().",
             ),
             Mistake(_rate_ignored, "Every step uses the rate 0.1: set it from `rates`, each time."),
