@@ -1,33 +1,7 @@
 // The page of a quiz. Of its model it uses get, set, save_changes, on and off: fixed are
 // "questions"; "asked" {n, chosen} goes out, "shown" {n, chosen, feedback, score} comes back.
-const SILENCE = 4000;   // milliseconds without an answer until it is said
-const LOST = "No answer: the kernel is busy, or it has stopped. "
-  + "Then run the first cell and this one again.";
+const LOST = `No answer: ${STOPPED}`;
 let quizzes = 0;
-
-const make = (tag, name, parent, html) => {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  if (html !== undefined) node.innerHTML = html;
-  parent.append(node);
-  return node;
-};
-
-// A front end reads arrows, Enter and letters as its own commands (b: a new cell). What a reader
-// types here stays here; saving, running the cell and the like go on. JupyterLab listens as keys
-// bubble up; Notebook 7 before they arrive, and lets an element with the attribute alone.
-const isTheirs = event => event.altKey
-  || (event.ctrlKey || event.metaKey) && !"acvxyz".includes(event.key.toLowerCase());
-const keepKeys = root => {
-  const mark = event => {
-    const path = event.composedPath();
-    if (path.includes(root))
-      path[0].toggleAttribute("data-lm-suppress-shortcuts", !isTheirs(event));
-  };
-  window.addEventListener("keydown", mark, true);
-  root.addEventListener("keydown", event => { if (!isTheirs(event)) event.stopPropagation(); });
-  return () => window.removeEventListener("keydown", mark, true);
-};
 
 function render({ model, el }) {
   const root = make("div", "cnnlab-quiz", el);
@@ -38,11 +12,11 @@ function render({ model, el }) {
   const say = () => { lost.textContent = LOST; };
   const answers = model.get("questions").map(({ text, options }, question) => {
     const fields = make("fieldset", "", root);
-    make("legend", "", fields, text);
+    make("legend", "", fields).innerHTML = text;
     options.forEach((option, index) => {
       const label = make("label", "", fields);
       const radio = make("input", "", label);
-      make("span", "", label, option);
+      make("span", "", label).innerHTML = option;
       radio.type = "radio";
       radio.name = `${group}-${question}`;
       radio.checked = chosen[question] === index;
@@ -59,13 +33,10 @@ function render({ model, el }) {
         }
       });
     });
-    const answer = make("div", "", fields);
-    answer.setAttribute("aria-live", "polite");
-    return answer;
+    return make("div", "", fields, { "aria-live": "polite" });
   });
   const score = make("div", "cnnlab-score", root);
-  const lost = make("div", "cnnlab-lost", root);
-  lost.setAttribute("aria-live", "polite");
+  const lost = make("div", "cnnlab-lost", root, { "aria-live": "polite" });
   const show = () => {
     const shown = model.get("shown");
     if (shown.n >= asked) {

@@ -14,6 +14,7 @@ import traitlets
 from cnnlab.course.errors import CourseError
 from cnnlab.course.explorers.widget import widget_bundle
 from cnnlab.course.look import BAD, GOOD, inline
+from cnnlab.course.page import script
 
 
 class QuizView(anywidget.AnyWidget):
@@ -24,7 +25,7 @@ class QuizView(anywidget.AnyWidget):
     asked = traitlets.Dict({"n": 0, "chosen": []}).tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)
 
-    _esm = Path(__file__).with_name("quiz.js")
+    _esm = script(Path(__file__).with_name("quiz.js"))
     _css = Path(__file__).with_name("quiz.css")
 
 
@@ -36,7 +37,7 @@ class GuessView(anywidget.AnyWidget):
     asked = traitlets.Dict({"n": 0}).tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)
 
-    _esm = Path(__file__).with_name("quiz_guess.js")
+    _esm = script(Path(__file__).with_name("quiz_guess.js"))
     _css = Path(__file__).with_name("quiz.css")
 
 

@@ -5,34 +5,8 @@
 // with the n of the last request that was answered. Only one request is under way at a time: what
 // is moved meanwhile goes out together with the answer's arrival, so that nothing piles up.
 
-const SILENCE = 4000;   // milliseconds without an answer until it is said
-const RESTED = 600;     // ... without a key until the new picture is read aloud
-const LOST = "No answer: the kernel is busy, or it has stopped. "
-  + "Then run the first cell and this one again.";
-
-const make = (tag, name, parent, attributes = {}) => {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  parent.append(node);
-  return node;
-};
-
-// A front end reads arrows, Enter and letters as its own commands (b: a new cell). What a reader
-// types here stays here; saving, running the cell and the like go on. JupyterLab listens as keys
-// bubble up; Notebook 7 before they arrive, and lets an element with the attribute alone.
-const isTheirs = event => event.altKey
-  || (event.ctrlKey || event.metaKey) && !"acvxyz".includes(event.key.toLowerCase());
-const keepKeys = root => {
-  const mark = event => {
-    const path = event.composedPath();
-    if (path.includes(root))
-      path[0].toggleAttribute("data-lm-suppress-shortcuts", !isTheirs(event));
-  };
-  window.addEventListener("keydown", mark, true);
-  root.addEventListener("keydown", event => { if (!isTheirs(event)) event.stopPropagation(); });
-  return () => window.removeEventListener("keydown", mark, true);
-};
+const RESTED = 600;     // milliseconds without a key until the new picture is read aloud
+const LOST = `No answer: ${STOPPED}`;
 
 // Each control: its row in `parent`, and a function that shows a value from the kernel.
 const CONTROLS = {

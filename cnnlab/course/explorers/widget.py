@@ -15,6 +15,7 @@ import traitlets
 
 from cnnlab.course.explorers.explorer import Explorer
 from cnnlab.course.look import MUTED, PAPER, SMALL
+from cnnlab.course.page import script
 from cnnlab.course.pictures import svg as drawings
 
 MOVE = "A stored picture: run this cell in JupyterLab (Shift+Enter) to move it."
@@ -31,7 +32,7 @@ class ExplorerView(anywidget.AnyWidget):
     asked = traitlets.Dict({"n": 0, "steps": []}).tag(sync=True)
     shown = traitlets.Dict().tag(sync=True)
 
-    _esm = Path(__file__).with_name("explorer.js")
+    _esm = script(Path(__file__).with_name("explorer.js"))
     _css = Path(__file__).with_name("explorer.css")
 
     def __init__(self, explorer: Explorer):
