@@ -28,3 +28,26 @@ const keepKeys = root => {
   root.addEventListener("keydown", event => { if (!isTheirs(event)) event.stopPropagation(); });
   return () => window.removeEventListener("keydown", mark, true);
 };
+
+// One request at a time of a quiz or a prediction, numbered: `say()` where no answer comes.
+const asking = (model, say) => {
+  let asked = 0, silence = 0;
+  return {
+    ask(content) {
+      asked = (model.get("asked").n || 0) + 1;
+      clearTimeout(silence);
+      silence = setTimeout(say, SILENCE);
+      try {
+        model.set("asked", { n: asked, ...content });
+        model.save_changes();
+      } catch {   // a kernel known to be dead
+        say();
+      }
+    },
+    answered(n) {   // whether that answers the last request
+      if (n >= asked) clearTimeout(silence);
+      return n >= asked;
+    },
+    end() { clearTimeout(silence); },
+  };
+};

@@ -8,8 +8,7 @@ function render({ model, el }) {
   const freeKeys = keepKeys(root);
   const group = `cnnlab-quiz-${quizzes += 1}-${Math.random().toString(36).slice(2)}`;
   const chosen = [...model.get("shown").chosen];
-  let asked = 0, silence = 0;
-  const say = () => { lost.textContent = LOST; };
+  const requests = asking(model, () => { lost.textContent = LOST; });
   const answers = model.get("questions").map(({ text, options }, question) => {
     const fields = make("fieldset", "", root);
     make("legend", "", fields).innerHTML = text;
@@ -22,15 +21,7 @@ function render({ model, el }) {
       radio.checked = chosen[question] === index;
       radio.addEventListener("change", () => {
         chosen[question] = index;
-        asked = (model.get("asked").n || 0) + 1;
-        clearTimeout(silence);
-        silence = setTimeout(say, SILENCE);
-        try {
-          model.set("asked", { n: asked, chosen: [...chosen] });
-          model.save_changes();
-        } catch {   // a kernel known to be dead
-          say();
-        }
+        requests.ask({ chosen: [...chosen] });
       });
     });
     return make("div", "", fields, { "aria-live": "polite" });
@@ -39,10 +30,7 @@ function render({ model, el }) {
   const lost = make("div", "cnnlab-lost", root, { "aria-live": "polite" });
   const show = () => {
     const shown = model.get("shown");
-    if (shown.n >= asked) {
-      clearTimeout(silence);
-      lost.textContent = "";
-    }
+    if (requests.answered(shown.n)) lost.textContent = "";
     shown.feedback.forEach((html, question) => {
       if (answers[question].dataset.html === html) return;
       answers[question].dataset.html = html;
@@ -55,7 +43,7 @@ function render({ model, el }) {
   return () => {
     freeKeys();
     model.off("change:shown", show);
-    clearTimeout(silence);
+    requests.end();
   };
 }
 export default { render };

@@ -12,32 +12,23 @@ function render({ model, el }) {
     "aria-label": label });
   if (unit) make("span", "", row).textContent = unit;
   const line = make("div", "cnnlab-line", root, { "aria-live": "polite" });
-  let asked = 0, silence = 0;
-  const say = () => { line.textContent = LOST; };
+  const requests = asking(model, () => { line.textContent = LOST; });
   const show = () => {
     const { n, value, line: recorded, refused } = model.get("shown");
-    if (n >= asked) clearTimeout(silence);
+    requests.answered(n);
     if (field.getRootNode().activeElement !== field && !refused) field.value = value;
     line.textContent = refused || recorded;
   };
   field.addEventListener("change", () => {
-    asked = (model.get("asked").n || 0) + 1;
-    clearTimeout(silence);
-    silence = setTimeout(say, SILENCE);
     const typed = field.value.trim();
-    try {
-      model.set("asked", { n: asked, value: number && typed !== "" ? +typed : typed });
-      model.save_changes();
-    } catch {   // a kernel known to be dead
-      say();
-    }
+    requests.ask({ value: number && typed !== "" ? +typed : typed });
   });
   model.on("change:shown", show);
   show();
   return () => {
     freeKeys();
     model.off("change:shown", show);
-    clearTimeout(silence);
+    requests.end();
   };
 }
 export default { render };

@@ -108,15 +108,11 @@ def epoch_with_five_faults(model, optimizer, train, val, rate):
 
 
 def _without_zero_grad(model, optimizer, train, val, rate):
-    model.train()
-    losses = []
-    for step, (images, labels) in enumerate(train):
-        optimizer.param_groups[0]["lr"] = rate(step)
-        loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses, _score(model.eval(), val)
+    zero_grad, optimizer.zero_grad = optimizer.zero_grad, lambda: None
+    try:
+        return run_epoch(model, optimizer, train, val, rate)
+    finally:
+        optimizer.zero_grad = zero_grad
 
 
 def _never_eval(model, optimizer, train, val, rate):
