@@ -77,11 +77,11 @@ def update(course, source=NOTEBOOKS):
             put(original, mine)
             record[name] = new
             break
-    for picture in (source / "pictures").glob("*"):
-        target = course / "pictures" / picture.name
-        if not target.exists() or target.read_bytes() != picture.read_bytes():
+    for beside in (*source.glob("pictures/*"), source / "glossary.md"):
+        target = course / beside.relative_to(source)
+        if beside.exists() and not (target.exists() and target.read_bytes() == beside.read_bytes()):
             target.parent.mkdir(exist_ok=True)
-            put(picture, target)
+            put(beside, target)
     write(course / RECORD, json.dumps(record, indent=1, sort_keys=True).encode())
     if renewed:
         said.append(f"Brought up to date: {', '.join(renewed)}.")

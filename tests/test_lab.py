@@ -44,6 +44,7 @@ def places(tmp_path):
     write(notebooks / "05-vgg.ipynb", "guess = ...", "first edition")
     (notebooks / "pictures").mkdir()
     (notebooks / "pictures" / "net.png").write_bytes(b"one")
+    (notebooks / "glossary.md").write_text("# Glossary")
     return tmp_path / "my-course", notebooks
 
 
@@ -56,6 +57,7 @@ def test_copies_are_made_once_and_nothing_is_said(lab, places):
     assert lab.update(course, notebooks) == []
     assert listed(course) == ["00-start-here.ipynb", "05-vgg.ipynb"]
     assert (course / "pictures" / "net.png").read_bytes() == b"one"
+    assert (course / "glossary.md").read_text() == "# Glossary"
     before = (course / "05-vgg.ipynb").stat().st_mtime_ns
     assert lab.update(course, notebooks) == []
     assert (course / "05-vgg.ipynb").stat().st_mtime_ns == before
