@@ -27,6 +27,8 @@ def clone(tmp_path_factory):
         noise = Image.frombytes("RGB", (40, 40), os.urandom(4800))  # a color alone has no spread
         Image.blend(noise, Image.new("RGB", (40, 40), color), 0.5).save(path)
     Image.new("RGB", (50, 40), "red").save(folder / "photo.jpg")
+    (folder / "handed-in").mkdir()
+    (folder / "handed-in" / "ada.json").write_text('{"chapters": {}}')
     return folder
 
 
