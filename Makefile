@@ -2,7 +2,7 @@
 #   make lab                          make test
 #   make lab PYTHON=python3.12        make test ONLY=tests/test_arithmetic.py
 .DEFAULT_GOAL := help
-.PHONY: help environment lab test test-long check refresh bench shots latency clean
+.PHONY: help environment lab test test-long check refresh bench shots latency site clean
 
 IN := .venv/bin/python
 export PYTHON
@@ -36,6 +36,8 @@ help:
 	@echo "make latency    from a key press to the changed picture, every explorer"
 	@echo "make seeds      run notebooks with other random starts, print the claims that fell: hours"
 	@echo "                make seeds NB=notebooks/03-*.ipynb RUNS=3"
+	@echo "make site       the course as a web site, in build/site; needs Node.js with npm, and once the"
+	@echo "                network: make site URL=https://someone.github.io/cnnlab REPO=someone/cnnlab"
 	@echo "make clean      remove the environment and caches; my-course stays, and so do runs"
 
 environment:
@@ -72,6 +74,9 @@ latency: environment
 
 seeds: environment
 	@$(IN) -m tests.tools.seeds $(or $(RUNS),10) $(NB)
+
+site: environment
+	@$(IN) -m tests.site $(if $(URL),--url "$(URL)") $(if $(REPO),--repo "$(REPO)")
 
 clean:
 	rm -rf .venv .venv.next .venv.old .venv.lock .venv.log build cnnlab.egg-info .pytest_cache \

@@ -1,0 +1,19 @@
+// Formulas as drawings: JSON [[TeX, display]] comes in, JSON [HTML] goes out.
+//   node math.mjs FOLDER-OF-MATHJAX
+import { createRequire } from "node:module";
+import { readFileSync } from "node:fs";
+
+const folder = process.argv[2];
+const MathJax = await createRequire(import.meta.url)(`${folder}/es5/node-main.js`).init({
+  loader: { load: ["input/tex", "output/svg", "a11y/assistive-mml"],
+    paths: { mathjax: `${folder}/es5` } },
+  svg: { fontCache: "none" },
+  startup: { typeset: false },
+});
+const drawn = [];
+for (const [text, display] of JSON.parse(readFileSync(0, "utf8"))) {
+  const html = MathJax.startup.adaptor.outerHTML(await MathJax.tex2svgPromise(text, { display }));
+  if (html.includes("data-mjx-error")) throw Error(`this formula is not TeX: ${text}`);
+  drawn.push(html);
+}
+process.stdout.write(JSON.stringify(drawn));

@@ -1,0 +1,275 @@
+"""The pages beside the chapters: the landing page, for teachers, the glossary, the models."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from cnnlab.arithmetic import count_text
+from cnnlab.course.pictures.diagram import diagram
+from cnnlab.models import MODELS, build, image_shape
+from cnnlab.trace import trace
+from tests.site.chapter import Chapter, Page, markdown, plain, wide
+from tests.tools.pages import measure
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+FILES = sorted(p for p in (ROOT / "cnnlab/models").glob("*.py") if p.stem != "catalog")
+ONE_DAY = ("00", "01", "02", "05", "08", "10")  # of the chapters, those for one day
+SESSION = 45  # minutes in class; what a chapter takes beyond is homework
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table of HTML cells."""
+    lines = [f"<tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows]
+    return wide(f"<table>{''.join(lines)}</table>", "Table")
+
+
+def link(page: Page, at: str = "") -> str:
+    """A link to a page, with its title."""
+    return f'<a href="{page.name}.html{at and "#" + at}">{html.escape(page.title)}</a>'
+
+
+def written(name: str, title: str, source: str) -> Page:
+    """A page of Markdown."""
+    page = Page(name, title)
+    page.body = f'<div class="text plain">{markdown(page, [])(source)}</div>'
+    return page
+
+
+def landing(chapters: Sequence[Page], makers: Sequence[Chapter]) -> Page:
+    """README's promise in one screen, an explorer, and the list of chapters."""
+    readme = README.read_text(encoding="utf-8")
+    promise = readme.split("\n\n")[1]
+    whom = re.search(r"\*\*For whom:\*\*(.+?)\n\*\*", readme, re.DOTALL).group(1)
+    needs = re.search(r"\nYou need Python.+?\n\n", readme, re.DOTALL).group().strip()
+    shown = re.search(
+        r'<div class="explorer">.*?</script>(<p class="note">.*?</p>)?</div>',
+        chapters[0].body,
+        re.DOTALL,
+    )
+    page = Page("index", "cnnlab", about=promise)
+    convert = markdown(page, [])
+    chosen = "".join(
+        f"<li><b>{link(chapter)}</b>, {measure(maker.path).minutes} min<br>{chapter.about}</li>"
+        for chapter, maker in zip(chapters, makers)
+    )
+    explorer = re.sub(r'<p class="note">.*?</p>', "", shown.group()) if shown else ""
+    page.body = f"""<h1>cnnlab</h1>
+<p class="promise">{html.escape(promise)}</p>
+<p><a class="start" href="{chapters[0].name}.html">Begin with chapter 00</a></p>
+{explorer}
+<div class="text">{
+        convert(f'''## Chapters
+
+**For whom:**{whom}''')
+    }</div>
+<ol class="list">{chosen}</ol>
+<div class="text">{
+        convert(f'''## Start
+
+Here you can read, move what moves, answer, and solve the exercises that need no PyTorch. To run
+and change everything, take the course to your machine:
+
+```
+make lab     # opens the course in JupyterLab
+make test    # checks that all of it works on your machine
+```
+
+{needs.replace("for Windows see below", "for Windows see the README")}
+
+## Your progress
+''').replace('<h2 id="Start">', '<h2 id="start">')
+    }</div>
+<div class="progress">It is kept in your browser, and needs JavaScript.</div>"""
+    page.heads = [(level, name.replace("Start", "start"), text) for level, name, text in page.heads]
+    return page
+
+
+def teachers(chapters: Sequence[Page], makers: Sequence[Chapter]) -> Page:
+    """Outcomes, minutes and exercises of each chapter; plans for a term and for a day."""
+    rows, weeks, day = [], [], []
+    for week, (chapter, maker) in enumerate(zip(chapters, makers), 1):
+        first = maker.notebook.cells[0].source
+        outcome = re.search(r"\*\*You will be able to\*\*\s*(.+)", first)
+        convert = markdown(Page("", ""), [])
+        minutes = measure(maker.path).minutes
+        exercises = list(import_module(f"cnnlab.course.exercises.ch{maker.number}").exercises)
+        listed = "<br>".join(
+            f"{html.escape(e.name)}: {e.level}, {e.minutes} min" for e in exercises
+        )
+        able = convert(outcome.group(1)) if outcome else ""
+        rows.append((link(chapter), able, str(minutes), listed))
+        home = max(0, minutes - SESSION)
+        weeks.append((str(week), link(chapter), f"{SESSION} min", f"{home} min of exercises"))
+        if maker.number in ONE_DAY:
+            begins = 9 * 60 + 75 * len(day) + (45 if len(day) >= 3 else 0)
+            at = f"{begins // 60}:{begins % 60:02}"
+            day.append((at, link(chapter), "60 min, then 15 min of rest"))
+    page = written(
+        "teachers",
+        "For teachers",
+        """# For teachers
+
+Everything runs offline on students' laptops, with fixed seeds; a page of this site needs a browser
+only. Let everybody write down the prediction before the measurement is looked at: disagreement is
+the best start.
+
+## Chapters, outcomes, minutes
+
+@rows@
+
+Minutes are computed: words, cells and exercises.
+
+## One term, a chapter a week
+
+@weeks@
+
+## One day
+
+Each chapter's main path, without its exercises for home; lunch after the third.
+
+@day@
+
+## Results of a class
+
+Students hand in `report.json` (`python -m cnnlab report` writes it) or, from this site, the file
+that *Save as a file* gives. Put them into one folder:
+
+```
+python -m cnnlab report --class FOLDER --out class.csv
+```
+
+gives a row for each learner: exercises per chapter, quiz points, predictions.
+
+## Solutions
+
+`CNNLAB_SOLUTIONS=hide`, set where JupyterLab is started, hides the solutions there. This site shows
+them: who can read the page's source could read them anyway.
+
+## Slides
+
+`make slides` makes a file of slides of each chapter, from its own pictures and questions.
+""",
+    )
+    page.about = "Outcomes, minutes, plans for a term and for a day, results of a class."
+    for mark, head, lines in (
+        ("rows", ("chapter", "students will be able to", "minutes", "exercises"), rows),
+        ("weeks", ("week", "chapter", "in class", "at home"), weeks),
+        ("day", ("from", "chapter", "time"), day),
+    ):
+        page.body = page.body.replace(f"<p>@{mark}@</p>", table(head, lines))
+    return page
+
+
+def glossary(chapters: Sequence[Page], makers: Sequence[Chapter]) -> Page:
+    """Every term with the sentence in which a chapter introduces it, in bold."""
+    found: dict[str, tuple[str, Page, str]] = {}
+    for chapter, maker in zip(chapters, makers):
+        for cell in maker.notebook.cells:
+            if cell.cell_type != "markdown":
+                continue
+            for term, sentence in introduced(cell.source):
+                found.setdefault(term.lower(), (sentence, chapter, cell.id))
+    page = Page("glossary", "Glossary")
+    convert = markdown(page, [])
+    entries = "".join(
+        f'<dt id="{html.escape(term.replace(" ", "-"))}"><b>{html.escape(term)}</b></dt>'
+        f"<dd>{convert(sentence)}<p>{link(chapter, at)}</p></dd>"
+        for term, (sentence, chapter, at) in sorted(found.items())
+    )
+    page.body = (
+        '<div class="text plain"><h1>Glossary</h1><p>Each term in the sentence that introduces it.'
+        f"</p><dl>{entries}</dl></div>"
+    )
+    page.about = "Each term in the sentence that introduces it."
+    page.sections = [
+        {
+            "page": "glossary",
+            "at": term.replace(" ", "-"),
+            "title": f"Glossary: {term}",
+            "text": plain(convert(sentence)),
+        }
+        for term, (sentence, *_) in found.items()
+    ]
+    return page
+
+
+def introduced(source: str) -> Iterable[tuple[str, str]]:
+    """(term, sentence) of each term in bold that a text introduces in the midst of a sentence."""
+    for paragraph in source.split("\n\n"):
+        if paragraph.startswith(("#", "|", "-", "```", "$$")):
+            continue
+        for sentence in re.split(r"(?<=[.!?]) (?=[A-Z*])", " ".join(paragraph.split())):
+            for term in re.findall(r"(?<=[\w,;:(] )\*\*([a-z][\w -]{2,30})\*\*", sentence):
+                if term.count(" ") <= 2 and not sentence.startswith("**"):
+                    yield term, sentence
+
+
+def models(names: Iterable[str], makers: Sequence[Chapter]) -> list[Page]:
+    """The list of the networks, and a page of each with its table and diagram."""
+    rows, pages = [], []
+    for name in names:
+        shape = image_shape(name)
+        with torch.device("meta"):  # shapes suffice
+            layers = trace(build(name), shape)
+        where = mentions(name, makers)
+        source = paper(name)
+        size = "x".join(map(str, shape))
+        field = layers.output.receptive_field
+        sees = "all of it" if field is None else " x ".join(map(str, dict.fromkeys(field)))
+        page = Page(f"model-{name}", name, about=source)
+        chapters = ", ".join(f'<a href="{m.path.stem}.html">{m.number}</a>' for m in where) or "-"
+        facts = table(
+            ("parameters", "MACs", "image", "receptive field", "chapters"),
+            [(count_text(layers.params), count_text(layers.macs), size, sees, chapters)],
+        )
+        drawn = diagram(layers, title=name, alt=f"{name} from input to output.", depth=1).svg
+        listed = layers._repr_mimebundle_()["text/html"]
+        page.body = (
+            f'<div class="plain"><h1>{name}</h1><p>{html.escape(source)}</p>{facts}'
+            f'<h2 id="diagram">Diagram</h2><div class="picture">{drawn}</div>'
+            f'<h2 id="layers">Layer by layer</h2>{listed}</div>'
+        )
+        page.heads = [(2, "diagram", "Diagram"), (2, "layers", "Layer by layer")]
+        page.sections = [
+            {"page": page.name, "at": "main", "title": f"Model: {name}", "text": source}
+        ]
+        pages.append(page)
+        rows.append(
+            (
+                f'<a href="{page.name}.html">{name}</a>',
+                count_text(layers.params),
+                count_text(layers.macs),
+                size,
+                sees,
+                chapters,
+            )
+        )
+    front = Page("models", "Models", about="The networks of the course, with tables and diagrams.")
+    head = ("network", "parameters", "MACs", "image", "receptive field", "chapters")
+    front.body = (
+        '<div class="plain"><h1>Models</h1><p>Every network of <code>cnnlab.models</code>, counted '
+        "by the course's own trace when this site was built. Receptive field: what one unit of the "
+        f"output sees.</p>{table(head, rows)}</div>"
+    )
+    return [front, *pages]
+
+
+def paper(name: str) -> str:
+    """The paper of a network, as the head of its file names it."""
+    files = (import_module(f"cnnlab.models.{path.stem}") for path in FILES)
+    module = next(file for file in files if MODELS[name] in vars(file).values())
+    return " ".join(module.__doc__.split("\n\n")[0].split())
+
+
+def mentions(name: str, makers: Sequence[Chapter]) -> list[Chapter]:
+    """The chapters whose code or text uses the network's name."""
+    word = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", re.IGNORECASE)
+    return [m for m in makers if any(word.search(cell.source) for cell in m.notebook.cells)]

@@ -1,0 +1,91 @@
+"""Ways to a notebook from its page: a download, and, where the site and its repository have an
+address, Colab, Kaggle, Binder and Codespaces."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import nbformat
+
+from tests.site.packages import Refused
+
+BRANCH = "site"  # of the repository, where .github/workflows/pages.yml puts what was built
+INSTALL = """\
+# Only for Colab and Kaggle: installs the course's package; torch and the rest are there.
+%pip install --quiet --no-deps {wheel}
+%pip install --quiet "anywidget>=0.9.10" "resvg-py>=0.2"
+try:
+    from google.colab import output
+    output.enable_custom_widget_manager()
+except ImportError:
+    pass"""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Addresses: `url` of the site, `repo` as owner/name on GitHub; "" where there is none."""
+
+    url: str = ""
+    repo: str = ""
+
+    def links(self, name: str) -> str:
+        """The links under a chapter's title; `name` is its notebook's file."""
+        links = [("Download this notebook", f"notebooks/{name}")]
+        if self.repo and self.url:
+            there = f"github.com/{self.repo}/blob/{BRANCH}/colab/{name}"
+            links += [
+                ("Colab", f"https://colab.research.google.com/github/{there.partition('/')[2]}"),
+                ("Kaggle", f"https://www.kaggle.com/kernels/welcome?src=https://{there}"),
+            ]
+        if self.repo:
+            at = f"https://mybinder.org/v2/gh/{self.repo}/HEAD?labpath=notebooks/{name}"
+            links += [("Binder", at), ("Codespaces", f"https://codespaces.new/{self.repo}")]
+        anchors = "".join(
+            f'<a href="{html.escape(target)}"{" download" if index == 0 else ""}>'
+            f"{text if index == 0 else f'Open in {text}'}</a>"
+            for index, (text, target) in enumerate(links)
+        )
+        return f'<p class="tools">{anchors}</p>'
+
+
+def where(url: str, repo: str) -> Where:
+    """The addresses, as they were given. Raises Refused where one cannot be one."""
+    parts = urlsplit(url)
+    wrong = parts.scheme != "https" or "." not in parts.netloc or parts.query or parts.fragment
+    if url and (wrong or re.search(r"[\s<>\"']", url)):
+        raise Refused(
+            f"URL is {url!r}, expected the address of the site, such as "
+            "https://someone.github.io/cnnlab; give that, or leave it out"
+        )
+    if repo and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+", repo):
+        raise Refused(
+            f"REPO is {repo!r}, expected owner/name of a repository on GitHub, such as "
+            "someone/cnnlab; give that, or leave it out"
+        )
+    return Where(url.rstrip("/"), repo)
+
+
+def for_colab(notebook: Path, wheel: str) -> str:
+    """The notebook with a first code cell that installs the package from the site."""
+    content = nbformat.read(notebook, as_version=4)
+    place = next(n for n, cell in enumerate(content.cells) if cell.cell_type == "code")
+    number = notebook.name[:2]
+    cell = nbformat.v4.new_code_cell(INSTALL.format(wheel=wheel), id=f"{number}-install")
+    content.cells.insert(place, cell)
+    return nbformat.writes(content) + "\n"
+
+
+def wheel(root: Path, folder: Path) -> str:
+    """Build the package's wheel into the site; gives its file name."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-deps", "--no-build-isolation", "--wheel-dir", folder, root]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        raise Refused(f"the wheel cannot be built: {done.stderr.strip()}")
+    return next(folder.glob("cnnlab-*.whl")).name
