@@ -13,6 +13,11 @@ def add(commands: argparse._SubParsersAction) -> None:
     report = commands.add_parser("report", help="a page of what you did; or a table of a class")
     report.add_argument("--out", help="where to write; default: the folder of your progress")
     report.add_argument(
+        "--add",
+        metavar="FILE",
+        help="first add what a page of the web edition saved to your progress",
+    )
+    report.add_argument(
         "--class",
         dest="folder",
         metavar="FOLDER",
@@ -34,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
 
     folder = folder_of_progress()
     try:
+        if options.add:
+            report.add(Progress(folder), Path(options.add))
         if options.folder is None:
             if not Progress(folder).everything():
                 raise Refused(

@@ -62,6 +62,37 @@ def off(prediction: Mapping) -> float | None:
     return guess / found
 
 
+def add(store: Progress, file: Path) -> None:
+    """Add what a page of the web edition saved to a learner's record: an exercise passed in one of
+    them is passed, the better quiz counts, and a prediction of one's own stays. Adding the file
+    again changes nothing. Raises CourseError where it is no such file."""
+    try:
+        chapters = json.loads(file.read_text(encoding="utf-8"))["chapters"]
+        known = {chapter.number for chapter in CHAPTERS}
+        if not set(chapters) <= known or not all(sound(kept) for kept in chapters.values()):
+            raise ValueError("not as written by a page of the course")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CourseError(
+            f"{file} holds no progress ({error}); give the file that 'Save as a file' on a page "
+            "of the web edition wrote"
+        ) from error
+    for number, saved in chapters.items():
+        store.update(number, lambda done, saved=saved: _merge(done, saved))
+
+
+def _merge(done: dict, saved: Mapping) -> None:
+    for name, entry in saved.get("exercises", {}).items():
+        mine = done["exercises"].setdefault(name, {"tries": 0, "passed": False})
+        mine["tries"] = max(mine["tries"], entry["tries"])
+        mine["passed"] = mine["passed"] or entry["passed"]
+    quiz = saved.get("quiz") or {"right": -1}
+    if quiz["right"] > done["quiz"].get("right", -1):
+        done["quiz"] = dict(quiz)
+    for name, prediction in saved.get("predictions", {}).items():
+        if done["predictions"].get(name, {"default": True}).get("default"):
+            done["predictions"][name] = dict(prediction)
+
+
 def write_report(store: Progress, folder: Path) -> tuple[Path, Path]:
     """Write report.html and report.json into the folder; gives both paths.
 

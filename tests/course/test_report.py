@@ -121,3 +121,34 @@ def test_the_exercises_of_every_chapter_have_names():
     from cnnlab.course.chapters import CHAPTERS
 
     assert all(len(report.exercise_names(chapter.number)) >= 3 for chapter in CHAPTERS)
+
+
+WEB = {
+    "exercises": {"a": {"tries": 1, "passed": False}, "b": {"tries": 1, "passed": True}},
+    "quiz": {"right": 5, "total": 5},
+    "predictions": {"high": guess(1, 2), "default": guess(7, 4), "new": guess(8, 4)},
+}
+
+
+def test_what_a_page_of_the_web_edition_saved_is_added_once(store, tmp_path, capsys):
+    saved = tmp_path / "web-progress.json"
+    saved.write_text(json.dumps({"format": 2, "chapters": {"00": WEB}}))
+    for _ in range(2):
+        assert main(["report", "--add", str(saved)]) == 0
+        done = Progress(tmp_path / "kept").chapter("00")
+        assert done["exercises"]["a"] == {"tries": 2, "passed": True}
+        assert done["exercises"]["b"] == {"tries": 9, "passed": True}
+        assert done["quiz"] == {"right": 5, "total": 5}
+        guesses = {name: entry["guess"] for name, entry in done["predictions"].items()}
+        assert (guesses["high"], guesses["default"], guesses["new"]) == (300, 7, 8)
+    assert "report.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"chapters": {"77": {}}}', '{"chapters": {"00": 3}}'])
+def test_a_file_that_is_none_is_refused_and_nothing_changes(store, tmp_path, text):
+    saved = tmp_path / "saved.json"
+    saved.write_text(text)
+    before = store.file.read_bytes()
+    with pytest.raises(CourseError, match=r"saved.json holds no progress .*'Save as a file'"):
+        report.add(store, saved)
+    assert store.file.read_bytes() == before

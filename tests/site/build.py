@@ -73,7 +73,7 @@ def build(
     others = [
         pages.landing(chapters, makers),
         pages.teachers(chapters, makers),
-        pages.glossary(chapters, makers),
+        pages.glossary(),
         *pages.models(models, makers),
     ]
     drawn = typeset(math) if typeset else [f"<code>{html.escape(text)}</code>" for text, _ in math]

@@ -54,7 +54,7 @@ class Text(mistune.HTMLRenderer):
         return f'<h{level} id="{html.escape(name)}">{text}</h{level}>\n'
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
-        return super().link(text, re.sub(r"^([\w.-]+)\.ipynb(#|$)", r"\1.html\2", url), title)
+        return super().link(text, re.sub(r"^([\w.-]+)\.(ipynb|md)(?=#|$)", r"\1.html", url), title)
 
     def block_code(self, code: str, info: str | None = None) -> str:
         return colored(code) if info == "python" else f"<pre>{html.escape(code)}</pre>\n"

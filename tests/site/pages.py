@@ -18,7 +18,7 @@ from tests.site.chapter import Chapter, Page, markdown, plain, wide
 from tests.tools.pages import measure
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
+README, GLOSSARY = ROOT / "README.md", ROOT / "notebooks/glossary.md"
 FILES = sorted(p for p in (ROOT / "cnnlab/models").glob("*.py") if p.stem != "catalog")
 ONE_DAY = ("00", "01", "02", "05", "08", "10")  # of the chapters, those for one day
 SESSION = 45  # minutes in class; what a chapter takes beyond is homework
@@ -168,48 +168,21 @@ them: who can read the page's source could read them anyway.
     return page
 
 
-def glossary(chapters: Sequence[Page], makers: Sequence[Chapter]) -> Page:
-    """Every term with the sentence in which a chapter introduces it, in bold."""
-    found: dict[str, tuple[str, Page, str]] = {}
-    for chapter, maker in zip(chapters, makers):
-        for cell in maker.notebook.cells:
-            if cell.cell_type != "markdown":
-                continue
-            for term, sentence in introduced(cell.source):
-                found.setdefault(term.lower(), (sentence, chapter, cell.id))
-    page = Page("glossary", "Glossary")
-    convert = markdown(page, [])
-    entries = "".join(
-        f'<dt id="{html.escape(term.replace(" ", "-"))}"><b>{html.escape(term)}</b></dt>'
-        f"<dd>{convert(sentence)}<p>{link(chapter, at)}</p></dd>"
-        for term, (sentence, chapter, at) in sorted(found.items())
-    )
-    page.body = (
-        '<div class="text plain"><h1>Glossary</h1><p>Each term in the sentence that introduces it.'
-        f"</p><dl>{entries}</dl></div>"
-    )
-    page.about = "Each term in the sentence that introduces it."
+def glossary() -> Page:
+    """The course's glossary, with its words as contents."""
+    source = GLOSSARY.read_text(encoding="utf-8")
+    page = written("glossary", "Glossary", source.replace("\n#### ", "\n## "))
+    page.about = source.split("\n\n")[1]
     page.sections = [
         {
-            "page": "glossary",
-            "at": term.replace(" ", "-"),
-            "title": f"Glossary: {term}",
-            "text": plain(convert(sentence)),
+            "page": page.name,
+            "at": plain(word).replace(" ", "-"),
+            "title": f"Glossary: {word}",
+            "text": re.sub(r"\[|\]\(.*?\)", "", sentence),
         }
-        for term, (sentence, *_) in found.items()
+        for word, sentence in re.findall(r"^#### (.+)\n\n(.+)$", source, re.MULTILINE)
     ]
     return page
-
-
-def introduced(source: str) -> Iterable[tuple[str, str]]:
-    """(term, sentence) of each term in bold that a text introduces in the midst of a sentence."""
-    for paragraph in source.split("\n\n"):
-        if paragraph.startswith(("#", "|", "-", "```", "$$")):
-            continue
-        for sentence in re.split(r"(?<=[.!?]) (?=[A-Z*])", " ".join(paragraph.split())):
-            for term in re.findall(r"(?<=[\w,;:(] )\*\*([a-z][\w -]{2,30})\*\*", sentence):
-                if term.count(" ") <= 2 and not sentence.startswith("**"):
-                    yield term, sentence
 
 
 def models(names: Iterable[str], makers: Sequence[Chapter]) -> list[Page]:

@@ -1,0 +1,115 @@
+"""Two chapters of the site in Chromium, without Pyodide and with no other address in reach: what
+needs no Python works, and what does says so. All of it: tests/long/test_site.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from cnnlab.__main__ import main
+from cnnlab.course.exercises.ch01_quiz import quiz
+from tests.browser.web import served, strict
+from tests.site import build, ways
+
+PAGE = "01-convolution-arithmetic.html"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("web") / "site"
+    build.build(place, ways.Where(), models=("lenet5",), numbers=("00", "01"))
+    return place
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with served(folder) as found:
+        yield found
+
+
+@pytest.fixture
+def page(lab, address):
+    with strict(lab.browser, address) as opened:
+        yield opened
+
+
+def test_a_quiz_a_prediction_and_what_they_leave(page, address, tmp_path, monkeypatch):
+    page.goto(address + PAGE)
+    form = page.locator(".quiz")
+    for place, question in enumerate(quiz.questions):
+        right = [option.right for option in question.options].index(True)
+        form.locator("fieldset").nth(place).get_by_role("radio").nth(right).check()
+    assert "5 of 5 answered, 5 right" in form.inner_text()
+    field = page.locator(".guess input")
+    field.fill("77")
+    field.press("Enter")
+    assert "Your prediction: 77" in page.locator(".guess .cnnlab-line").inner_text()
+    assert "You predicted 77 times; measured: " in page.locator(".reveal .yours").inner_text()
+
+    page.goto(f"{address}index.html")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as a file").click()
+    saved = tmp_path / "web-progress.json"
+    download.value.save_as(saved)
+    monkeypatch.setenv("CNNLAB_PROGRESS", str(tmp_path / "kept"))
+    assert main(["report", "--add", str(saved)]) == 0
+    (record,) = (tmp_path / "kept").glob("report.json")
+    done = json.loads(record.read_text())["chapters"]["01"]
+    assert done["quiz"] == {"right": 5, "total": 5}
+    assert done["predictions"]["macs"]["guess"] == 77
+
+
+def test_an_explorer_without_python_says_so_and_stays(page, address):
+    page.goto(address + PAGE)
+    explorer = page.locator(".cnnlab-explorer").first
+    slider = explorer.get_by_role("slider").first
+    before = explorer.locator(".cnnlab-picture").inner_html()
+    slider.press("ArrowRight")
+    told = explorer.locator(".cnnlab-error", has_text="Python could not be loaded")
+    told.wait_for(timeout=60_000)
+    assert explorer.locator(".cnnlab-picture").inner_html() == before
+
+
+def test_a_page_opened_as_a_file_reads_and_says_what_it_needs(lab, folder):
+    page = lab.browser.new_page()
+    page.goto((folder / PAGE).as_uri())
+    page.locator(".cnnlab-explorer").first.get_by_role("slider").first.press("ArrowRight")
+    page.locator(".cnnlab-error", has_text="opened as a file").first.wait_for(timeout=60_000)
+    assert page.locator(".quiz fieldset").count() == len(quiz)
+    page.close()
+
+
+def test_without_javascript_it_can_be_read(lab, address):
+    context = lab.browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address + PAGE)
+    assert page.locator(".still svg").first.is_visible()
+    assert "Things to find" in page.locator(".still").first.inner_text()
+    assert quiz.questions[0].options[0].text[:10] in page.locator(".quiz").inner_text()
+    context.close()
+
+
+def test_search_and_theme(page, address):
+    page.goto(address + PAGE)
+    page.get_by_role("searchbox").press_sequentially("batch norm")
+    page.locator("#found a").first.wait_for()
+    assert "atch norm" in page.locator("#found").inner_text()
+    page.get_by_role("button", name="Light or dark").click()
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    page.goto(f"{address}index.html")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+
+
+@pytest.mark.parametrize("name", [PAGE, "index.html", "model-lenet5.html"])
+def test_axe_finds_nothing_and_a_phone_is_wide_enough(page, address, name):
+    page.goto(address + name)
+    found = [
+        f"{violation['id']}: {node['html'][:200]}"
+        for violation in Axe().run(page).response["violations"]
+        for node in violation["nodes"]
+    ]
+    assert not found, "\n".join(found)
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,0 +1,188 @@
+"""The whole site, with its packages: every page in Chromium with no other address in reach, every
+explorer moved by keyboard, and its states in Pyodide against CPython's. Fetches from npm once."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import random
+import re
+import subprocess
+import sys
+import time
+from statistics import median
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import sync_playwright
+
+from tests.browser.chromium import find_chromium
+from tests.browser.web import served, strict
+from tests.site import build, live
+
+MOST = 500  # states of an explorer; of more, so many drawn at random
+FIRST_TOUCH, REDRAW = 8, 0.05  # seconds, on a quiet machine: told, not judged
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("web") / "site"
+    command = [sys.executable, "-m", "tests.site", "--out", place]
+    done = subprocess.run(command, cwd=build.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    return place
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as running:
+        started = running.chromium.launch(executable_path=find_chromium())
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with served(folder) as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser, address):
+    with strict(browser, address) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def explorers(folder):
+    """(file, what the page's script knows) of every explorer."""
+    pattern = r'class="of-explorer">(.*?)</script>'
+    return [
+        (file.name, json.loads(found))
+        for file in sorted(folder.glob("[0-9]*.html"))
+        for found in re.findall(pattern, file.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+
+
+def test_every_page_opens_without_a_failed_request_and_axe_finds_nothing(folder, page, address):
+    found, wide = [], []
+    page.on("response", lambda answer: answer.ok or found.append(answer.url))
+    for file in sorted(folder.glob("*.html")):
+        page.goto(address + file.name)
+        page.evaluate("document.querySelectorAll('img').forEach(i => { i.loading = 'eager'; })")
+        page.wait_for_load_state("networkidle")
+        for violation in Axe().run(page).response["violations"]:
+            found += [
+                f"{file.name} {violation['id']}: {n['html'][:150]}" for n in violation["nodes"]
+            ]
+        page.set_viewport_size({"width": 390, "height": 844})
+        if page.evaluate("document.documentElement.scrollWidth") > 390:
+            wide.append(file.name)
+        page.set_viewport_size({"width": 1280, "height": 800})
+    assert not found, "\n".join(found)
+    assert not wide
+
+
+def test_every_explorer_moves_by_keyboard_as_in_cpython(page, address, explorers, record_property):
+    first, later = [], []
+    for file, own in explorers:
+        page.goto(address + file)
+        place = [e["key"] for f, e in explorers if f == file].index(own["key"])
+        explorer = page.locator(".cnnlab-explorer").nth(place)
+        control = explorer.locator("input[type=range], select, input[type=checkbox]").first
+        before = explorer.locator(".cnnlab-picture").inner_html()
+        began = time.monotonic()
+        kind = own["page"]["controls"][0]
+        key = {"slider": "ArrowRight", "choice": "ArrowDown", "toggle": "Space"}[kind["kind"]]
+        control.press(key)
+        wait = """([node, old]) => node.innerHTML !== old
+            && !node.parentElement.querySelector(".cnnlab-error").textContent"""
+        picture = explorer.locator(".cnnlab-picture")
+        page.wait_for_function(wait, arg=[picture.element_handle(), before], timeout=120_000)
+        first.append(time.monotonic() - began)
+        value = control.evaluate(
+            "n => n.type === 'checkbox' ? n.checked : n.tagName === 'SELECT' ? n.selectedIndex"
+            " : +n.value"
+        )
+        asked = {"n": 1, "steps": [["set", kind["name"], value]]}
+        here = json.loads(
+            live.moved(f"{own['key']} here", json.dumps(own["call"]), json.dumps(asked))
+        )
+        drawn = page.evaluate(
+            "svg => { const n = document.createElement('div'); n.innerHTML = svg;"
+            " return n.innerHTML; }",
+            here["svg"],
+        )
+        assert picture.inner_html() == drawn, own["key"]
+        for press in range(6):
+            before, began = picture.inner_html(), time.monotonic()
+            control.press("ArrowRight" if press % 2 else "ArrowLeft")
+            if kind["kind"] == "slider":
+                page.wait_for_function(wait, arg=[picture.element_handle(), before])
+                later.append(time.monotonic() - began)
+    record_property(
+        "note",
+        f"site: first touch {min(first):.1f} to {max(first):.1f} s (goal {FIRST_TOUCH}), redraw "
+        f"median {1000 * median(later):.0f} ms (goal {1000 * REDRAW:.0f})",
+    )
+
+
+def test_an_exercise_is_checked_by_the_judge(page, address, explorers):
+    file = next(file for file, _ in explorers if file.startswith("01"))
+    page.goto(address + file)
+    form = page.locator(".cell", has=page.locator(".exercise")).first
+    field = form.locator("textarea")
+    field.fill("ex.params.check(0)")
+    form.get_by_role("button", name="Check").click()
+    form.locator("text=params: not yet").wait_for(timeout=120_000)
+    form.get_by_role("button", name="Solution").click()
+    form.locator("text=params: solution").wait_for()
+    field.fill("while True: pass")
+    form.get_by_role("button", name="Check").click()
+    form.locator("text=Python gave no answer and was stopped").wait_for(timeout=60_000)
+    form.get_by_role("button", name="Hint").click()
+    form.locator("text=params: hint 1").wait_for(timeout=120_000)
+
+
+def test_pyodide_draws_what_cpython_draws(folder, explorers):
+    asked, wanted = [], []
+    for _, own in explorers:
+        call = json.dumps(own["call"])
+        for values in states(own["page"]["controls"]):
+            steps = [["reset"], *(["set", name, value] for name, value in values)]
+            given = json.dumps({"n": 1, "steps": steps})
+            svg = json.loads(live.moved(f"{own['key']} hashed", call, given))["svg"]
+            asked.append([own["key"], call, given])
+            wanted.append(hashlib.sha256(svg.encode()).hexdigest())
+    command = ["node", build.HERE / "states.mjs", folder / "assets"]
+    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert len(set(wanted)) > len(explorers)
+    wrong = [given for given, one, other in zip(asked, wanted, made) if one != other]
+    assert len(made) == len(wanted) and not wrong, f"{len(wrong)} differ, as {wrong[:3]}"
+
+
+def states(controls):
+    """Every combination of the controls' values; where there are more than MOST, some."""
+    values = []
+    for control in controls:
+        if control["kind"] == "slider":
+            count = round((control["max"] - control["min"]) / control["step"]) + 1
+            steps = [round(control["min"] + n * control["step"], 6) for n in range(count)]
+        elif control["kind"] == "choice":
+            steps = range(len(control["options"]))
+        else:
+            steps = (False, True)
+        values.append([(control["name"], step) for step in steps])
+    total = 1
+    for steps in values:
+        total *= len(steps)
+    if total <= MOST:
+        yield from itertools.product(*values)
+        return
+    chance = random.Random(0)
+    for _ in range(MOST):
+        yield [chance.choice(steps) for steps in values]

@@ -1,0 +1,17 @@
+// Explorers in Pyodide, under Node.js: JSON {states: [[key, call, asked]]} comes in, and the
+// pictures' SHA-256 go out, in the same order.
+//   node states.mjs FOLDER-OF-ASSETS
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+
+const assets = process.argv[2];
+const { loadPyodide } = await import(`${assets}/pyodide/pyodide.mjs`);
+const python = await loadPyodide({ indexURL: `${assets}/pyodide/` });
+python.unpackArchive(readFileSync(`${assets}/cnnlab.zip`), "zip");
+const live = python.pyimport("tests.site.live");
+const made = [];
+for (const given of JSON.parse(readFileSync(0, "utf8"))) {
+  const { svg } = JSON.parse(live.moved(...given));
+  made.push(createHash("sha256").update(svg, "utf8").digest("hex"));
+}
+process.stdout.write(JSON.stringify(made));
