@@ -2,7 +2,7 @@
 #   make lab                          make test
 #   make lab PYTHON=python3.12        make test ONLY=tests/test_arithmetic.py
 .DEFAULT_GOAL := help
-.PHONY: help environment lab test test-long check refresh bench shots latency site clean
+.PHONY: help environment lab test test-long check refresh bench shots latency site slides clean
 
 IN := .venv/bin/python
 export PYTHON
@@ -38,6 +38,7 @@ help:
 	@echo "                make seeds NB=notebooks/03-*.ipynb RUNS=3"
 	@echo "make site       the course as a web site, in build/site; needs Node.js with npm, and once the"
 	@echo "                network: make site URL=https://someone.github.io/cnnlab REPO=someone/cnnlab"
+	@echo "make slides     slides of each chapter, in build/slides: its pictures and its questions"
 	@echo "make clean      remove the environment and caches; my-course stays, and so do runs"
 
 environment:
@@ -77,6 +78,9 @@ seeds: environment
 
 site: environment
 	@$(IN) -m tests.site $(if $(URL),--url "$(URL)") $(if $(REPO),--repo "$(REPO)")
+
+slides: environment
+	@$(IN) -m tests.site.slides
 
 clean:
 	rm -rf .venv .venv.next .venv.old .venv.lock .venv.log build cnnlab.egg-info .pytest_cache \

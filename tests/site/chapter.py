@@ -70,7 +70,7 @@ class Text(mistune.HTMLRenderer):
         return MATH.format(len(self.math) - 1)
 
     def table(self, text: str) -> str:
-        return wide(f"<table>{text}</table>", "Table")
+        return wide(f"<table>{text}</table>")
 
 
 def markdown(page: Page, math: list) -> mistune.Markdown:
@@ -78,9 +78,9 @@ def markdown(page: Page, math: list) -> mistune.Markdown:
     return mistune.create_markdown(renderer=Text(page, math), plugins=["table", "math"])
 
 
-def wide(markup: str, what: str) -> str:
-    """What may be wider than a phone: it scrolls by itself, with the keyboard too."""
-    return f'<div class="wide" tabindex="0" role="group" aria-label="{what}">{markup}</div>\n'
+def wide(markup: str) -> str:
+    """What may be wider than a phone: it scrolls by itself."""
+    return f'<div class="wide">{markup}</div>\n'
 
 
 def plain(markup: str) -> str:
@@ -199,7 +199,7 @@ class Chapter:
                 return f'<div class="reveal" data-name="{guess["name"]}">{markup}</div>'
         if re.search(r"^lesson\.progress\(\)", cell.source, re.MULTILINE):
             return '<div class="progress">Your progress is kept in this browser.</div>'
-        return wide(markup, "Result")
+        return wide(markup)
 
     def _asked(self, cell, output, convert) -> str:
         """A quiz or a prediction: its Markdown twin, which the script replaces."""
@@ -252,7 +252,7 @@ def asked(source: str) -> list[str]:
 
 def text_block(text: str) -> str:
     """Plain output."""
-    return f'<pre tabindex="0">{html.escape(unmarked(text))}</pre>' if text.strip() else ""
+    return f"<pre>{html.escape(unmarked(text))}</pre>" if text.strip() else ""
 
 
 def measured(said: str) -> float | str | None:

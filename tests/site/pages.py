@@ -20,6 +20,7 @@ from tests.tools.pages import measure
 ROOT = Path(__file__).resolve().parents[2]
 README, GLOSSARY = ROOT / "README.md", ROOT / "notebooks/glossary.md"
 FILES = sorted(p for p in (ROOT / "cnnlab/models").glob("*.py") if p.stem != "catalog")
+WINDOWS = "for Windows see the README"
 ONE_DAY = ("00", "01", "02", "05", "08", "10")  # of the chapters, those for one day
 SESSION = 45  # minutes in class; what a chapter takes beyond is homework
 
@@ -28,7 +29,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table of HTML cells."""
     lines = [f"<tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>"]
     lines += [f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows]
-    return wide(f"<table>{''.join(lines)}</table>", "Table")
+    return wide(f"<table>{''.join(lines)}</table>")
 
 
 def link(page: Page, at: str = "") -> str:
@@ -48,7 +49,8 @@ def landing(chapters: Sequence[Page], makers: Sequence[Chapter]) -> Page:
     readme = README.read_text(encoding="utf-8")
     promise = readme.split("\n\n")[1]
     whom = re.search(r"\*\*For whom:\*\*(.+?)\n\*\*", readme, re.DOTALL).group(1)
-    needs = re.search(r"\nYou need Python.+?\n\n", readme, re.DOTALL).group().strip()
+    needs = re.search(r"\nYou need Python.+?\n\n", readme, re.DOTALL).group()
+    needs = needs.strip().partition(" Only want")[0].replace("for Windows see below", WINDOWS)
     shown = re.search(
         r'<div class="explorer">.*?</script>(<p class="note">.*?</p>)?</div>',
         chapters[0].body,
@@ -82,7 +84,7 @@ make lab     # opens the course in JupyterLab
 make test    # checks that all of it works on your machine
 ```
 
-{needs.replace("for Windows see below", "for Windows see the README")}
+{needs}
 
 ## Your progress
 ''').replace('<h2 id="Start">', '<h2 id="start">')

@@ -114,53 +114,53 @@ let python = null;
 
 const begin = () => {
   const waiting = new Map();
-  let number = 0, end, isReady = false;
-  const ready = new Promise((resolve, reject) => {
-    end = reason => {
-      if (python === handle) python = null;
-      reject(Error(REASONS[reason]));
-      for (const { reject: refuse } of waiting.values()) refuse(Error(REASONS[reason]));
-      worker?.terminate();
-    };
-    let worker = null;
-    const handle = { ask: null, isReady: () => isReady };
-    python = handle;
-    handle.ask = (call, ...given) => ready.then(() => new Promise((answered, refused) => {
+  let number = 0, loaded = false, worker = null, resolve, reject;
+  const ready = new Promise((...ends) => { [resolve, reject] = ends; });
+  ready.catch(() => {});
+  const end = reason => {
+    if (python === handle) python = null;
+    const error = Error(REASONS[reason]);
+    reject(error);
+    for (const { refused } of waiting.values()) refused(error);
+    worker?.terminate();
+  };
+  const handle = {
+    isLoaded: () => loaded,
+    ask: (call, ...given) => ready.then(() => new Promise((answered, refused) => {
       const id = number += 1;
       const late = setTimeout(() => end("silent"), SECONDS[call] * 1000);
-      waiting.set(id, { resolve: answered, reject: refused, late });
+      waiting.set(id, { answered, refused, late });
       worker.postMessage({ id, call, given });
-    }));
-    if (location.protocol === "file:") return end("file");
-    if (typeof WebAssembly !== "object") return end("old");
-    const late = setTimeout(() => end("blocked"), SECONDS.load * 1000);
+    })),
+  };
+  python = handle;
+  const hear = ({ data: { ready: isReady, failed, id, answer, error } }) => {
+    if (failed) return end("blocked");
+    if (isReady) {
+      loaded = true;
+      return resolve();
+    }
+    const { answered, refused, late } = waiting.get(id);
+    waiting.delete(id);
+    clearTimeout(late);
+    return error ? refused(Error(error)) : answered(answer);
+  };
+  if (location.protocol === "file:") end("file");
+  else if (typeof WebAssembly !== "object") end("old");
+  else {
     try {
       worker = new Worker(new URL("worker.js", assets), { type: "module" });
+      worker.addEventListener("error", () => end("blocked"));
+      worker.addEventListener("message", hear);
+      setTimeout(() => { if (!loaded) end("blocked"); }, SECONDS.load * 1000);
     } catch {
-      return end("blocked");
+      end("blocked");
     }
-    worker.addEventListener("error", () => end("blocked"));
-    worker.addEventListener("message", ({ data }) => {
-      if (data.failed) return end("blocked");
-      if (data.ready) {
-        clearTimeout(late);
-        isReady = true;
-        return resolve();
-      }
-      const asked = waiting.get(data.id);
-      waiting.delete(data.id);
-      clearTimeout(asked?.late);
-      return data.error ? asked?.reject(Error(data.error)) : asked?.resolve(data.answer);
-    });
-  });
-  ready.catch(() => {});
-  return python;
+  }
+  return handle;
 };
-const ask = (call, ...given) => {
-  const handle = python || begin();
-  return handle.ask(call, ...given);
-};
-const isLoaded = () => Boolean(python?.isReady());
+const ask = (call, ...given) => (python || begin()).ask(call, ...given);
+const isLoaded = () => Boolean(python?.isLoaded());
 
 // Explorers: the stored picture first, Python at the first touch
 
@@ -377,6 +377,16 @@ const theme = () => {
   });
 };
 
+// What is wider than its place scrolls, with the keyboard too
+const scrolled = () => {
+  for (const node of all(".wide, .formula, main pre")) {
+    if (node.scrollWidth <= node.clientWidth) continue;
+    node.tabIndex = 0;
+    node.setAttribute("role", "group");
+    node.setAttribute("aria-label", "Scrolls sideways");
+  }
+};
+
 const chapter = own(document, "of-chapter");
 all(".explorer").forEach(explorer);
 all(".quiz").forEach(node => quiz(node, chapter.number));
@@ -385,3 +395,5 @@ all(".exercise").forEach(exercise);
 all(".progress").forEach(showProgress);
 search();
 theme();
+scrolled();
+addEventListener("resize", scrolled);

@@ -16,7 +16,7 @@ import pytest
 
 from cnnlab.course.chapters import CHAPTERS
 from cnnlab.course.explorers import widget
-from tests.site import build, live, packages, ways
+from tests.site import build, live, packages, slides, ways
 from tests.site.chapter import measured, quiz_data
 from tests.site.packages import Refused
 
@@ -134,12 +134,8 @@ def test_an_explorer_answers_a_page_as_it_answers_a_notebook():
     call = live.called(
         "from cnnlab.course.explorers.ch01_convolution import convolution as slide\nslide()"
     )
-    first = live.explorer("01/x", call)
-    name = next(iter(first.state))
-    before, moved = (
-        first.svg,
-        {"n": 3, "steps": [["set", name, first.page()["controls"][0]["max"]]]},
-    )
+    before = live.explorer("01/x", call).svg
+    moved = {"n": 3, "steps": [["set", "kernel", 1]]}  # the second of the choices
     shown = json.loads(live.moved("01/x", json.dumps(call), json.dumps(moved)))
     assert shown["n"] == 3 and shown["svg"] != before and shown["error"] == ""
 
@@ -325,3 +321,14 @@ def test_the_packages_are_pinned():
     for version, integrity in packages.PACKAGES.values():
         assert re.fullmatch(r"\d+\.\d+\.\d+", version)
         assert re.fullmatch(r"sha512-[A-Za-z0-9+/]{86}==", integrity)
+
+
+def test_slides_show_one_thing_each():
+    for chapter in CHAPTERS:
+        notebook = nbformat.read(build.ROOT / "notebooks" / chapter.notebook, 4)
+        quiz = import_module(f"cnnlab.course.exercises.ch{chapter.number}_quiz").quiz
+        made = list(slides.slides(notebook, quiz))
+        assert chapter.number in made[0] and len(made) >= 10 + len(quiz)
+        assert sum("Write it down first" in slide for slide in made) >= 1
+        assert all(slide.count("<img") + slide.count("<svg") <= 1 for slide in made)
+        assert all("data:image/png" in slide for slide in made if "<img" in slide)
