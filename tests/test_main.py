@@ -239,7 +239,9 @@ def test_a_run_that_is_told_to_end_keeps_what_it_learned(name):
     command = [sys.executable, "-m", "cnnlab", *argv]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    heeds = signal.signal(getattr(signal, name), signal.SIG_DFL)  # under nohup it is ignored
     process = subprocess.Popen(command, env=settings, **pipes)
+    signal.signal(getattr(signal, name), heeds)
     until = time.monotonic() + 900  # only for a command that hangs
     while not Path("mine/checkpoint.pt").exists() or not Path("mine/weights.pt").exists():
         assert process.poll() is None and time.monotonic() < until, process.communicate()
