@@ -26,4 +26,5 @@ CHAPTERS = (
     Chapter("08", "ResNet", "08-resnet.ipynb"),
     Chapter("09", "DenseNet", "09-densenet.ipynb"),
     Chapter("10", "Training", "10-training.ipynb"),
+    Chapter("11", "Leaner and wider", "11-leaner-and-wider.ipynb"),
 )

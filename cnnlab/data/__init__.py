@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazily(
         "folder": "Files image_folder",
         "images": "DataError Images Splits",
         "published": "data_folder",
+        "segmentation": "scenes",
         "sets": "load scattered two_marks",
     },
 )
