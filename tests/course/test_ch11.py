@@ -34,8 +34,11 @@ CLAIMS = {
         "11-relu",
         "15 channels (expected 0.0488%) on average below 1 \u2713",
     ),
-    "MobileNet v1": ("11-v2", "v1 4,231,976 568,740,352 41,035,264"),
-    "v2 has half its MACs and keeps more": ("11-v2", "v2 3,504,872 300,774,272 78,345,984"),
+    "MobileNet v1": ("11-v2", "mobilenet_v1 4,231,976 568,740,352 41,035,264"),
+    "v2 has half its MACs and keeps more": (
+        "11-v2",
+        "mobilenet_v2 3,504,872 300,774,272 78,345,984",
+    ),
     "cardinality at one price, one group": ("11-resnext", "1 64 64 69,632"),
     "and 32 groups": ("11-resnext", "32 4 128 70,144"),
     "U-Net draws thin lines": ("11-unet-run", "line, with shortcuts each above 0.5 \u2713"),
@@ -242,4 +245,3 @@ def test_every_state_is_a_picture():
 
 def test_draw_takes_what_the_controls_give():
     assert set(inspect.signature(draw).parameters) == set(separable().state)
-

@@ -80,9 +80,7 @@ exercises = Exercises(
         44,
         mistakes=(
             Mistake(32, "That is at the bottom, before the way up: four 3x3 follow."),
-            Mistake(
-                18, "That is a U-Net with one pooling. With two there is a level below it."
-            ),
+            Mistake(18, "That is a U-Net with one pooling. With two there is a level below it."),
             Mistake(100, "That is a U-Net with three poolings."),
             Mistake(
                 36,
@@ -178,9 +176,7 @@ exercises = Exercises(
                 _half_is_enough,
                 "An even side survives one pooling. `depth` of them need a multiple of 2 ** depth.",
             ),
-            Mistake(
-                _twice_the_depth, "Each pooling halves again: 2 ** depth, not 2 * depth."
-            ),
+            Mistake(_twice_the_depth, "Each pooling halves again: 2 ** depth, not 2 * depth."),
             Mistake(
                 _always_up, "A side that fits already is its own answer, downwards and upwards."
             ),

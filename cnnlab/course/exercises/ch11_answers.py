@@ -26,9 +26,7 @@ def mobilenet(rows, width, classes):
         layers += conv(width, width, 3, stride, groups=width)
         layers += conv(width, after, 1)
         width = after
-    return nn.Sequential(
-        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)
-    )
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
 
 
 def _rebuilt(change):
@@ -72,10 +70,7 @@ def _with_bias(model):
 
 def _replaced(model, change):
     return nn.Sequential(
-        *(
-            _conv_like(old, **change(old)) if isinstance(old, nn.Conv2d) else old
-            for old in model
-        )
+        *(_conv_like(old, **change(old)) if isinstance(old, nn.Conv2d) else old for old in model)
     )
 
 

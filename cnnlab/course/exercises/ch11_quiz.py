@@ -23,7 +23,7 @@ quiz = Quiz(
         ),
     ),
     Question(
-        "A layer has 1/128 of the MACs of another and takes 1/15 of its time. What explains it best?",
+        "A layer has 1/128 of another's MACs and takes 1/15 of its time. What explains it best?",
         (
             Option(
                 "It moves nearly as many values, and does little with each",
