@@ -33,7 +33,7 @@ quiz = Quiz(
             Option("The MACs were counted wrongly", "They are exact; time is another quantity."),
             Option("Small kernels cannot use several threads", "Both ran on one thread."),
             Option(
-                "ReLU and norm were timed with it",
+                "ReLU, batch norm and the loading of the image were timed too",
                 "Neither was there; they would add to both.",
             ),
         ),
@@ -51,7 +51,7 @@ quiz = Quiz(
                 "Every other convolution with a successor has one too.",
             ),
             Option(
-                "Because in few channels a ReLU destroys what no other channel holds",
+                "Because a ReLU on few channels destroys most",
                 "In many channels enough copies survive; in few they do not.",
                 right=True,
             ),
@@ -61,14 +61,20 @@ quiz = Quiz(
         "A ResNeXt block has 32 groups and about the weights of the ResNet block beside it. What "
         "is bought with the groups?",
         (
-            Option("Less time", "Grouped convolutions are slower for each MAC."),
             Option(
-                "Width: 128 channels in the middle, where 64 were",
+                "Less time for the same number of MACs",
+                "Grouped convolutions are slower for each MAC.",
+            ),
+            Option(
+                "A middle of 128 channels, where 64 were",
                 "The saving of the groups is spent on more channels.",
                 right=True,
             ),
-            Option("Fewer parameters", "69,632 and 70,144: they are equal on purpose."),
-            Option("A wider view", "Both look around with one 3x3."),
+            Option(
+                "Fewer parameters at the same width of the block",
+                "69,632 and 70,144: they are equal on purpose.",
+            ),
+            Option("A wider view with the same kernel", "Both look around with one 3x3."),
         ),
     ),
     Question(
@@ -77,7 +83,7 @@ quiz = Quiz(
             Option("The large shapes: they are lost", "They survive two poolings, edges apart."),
             Option("The ground", "It is the easiest class, and the largest."),
             Option(
-                "The thin lines: nothing else carries their place past the poolings",
+                "The thin lines: their place is forgotten",
                 "A pooling keeps that there was a line, and forgets in which of its pixels.",
                 right=True,
             ),
