@@ -11,6 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
+from tests.tools import learner
 from tests.tools import notebooks as tools
 
 LEAST_SHARE = 0.80
@@ -272,3 +273,33 @@ def test_compared_counts_only_printing_cells(tmp_path):
     ]
     nbformat.write(new_notebook(cells=cells), tmp_path / "x.ipynb")
     assert tools.compared([tmp_path / "x.ipynb"]) == (1, 2)
+
+
+# The simulated learner
+
+
+def test_the_learner_types_guesses_answers_and_the_quiz():
+    cells = [
+        new_code_cell('guess = lesson.predict(\n    "a", 5,  # yours\n    "How many?", default=5)'),
+        new_code_cell('best = lesson.predict("b", "C", default="C")\nbest'),
+        new_code_cell("def f():\n    ...\n\nex.stack.check(f)\n# ex.stack.hint()"),
+        new_code_cell("quiz"),
+    ]
+    learner.answer(new_notebook(cells=cells))
+    sources = [cell.source for cell in cells]
+    assert sources[0] == "guess = lesson.predict('a', 15, 'How many?', default=5)"
+    assert "'something else', default='C'" in sources[1]
+    assert "assert ex.stack.check(ex.stack.answer).passed" in sources[2]
+    assert sources[3].startswith("quiz") and "quiz.record(" in sources[3]
+    for source in sources:
+        compile(source, "cell", "exec")
+
+
+def test_the_learner_tells_what_the_report_misses():
+    guess = {"question": "How many?", "default": False, "measured": 3}
+    row = {"open": [], "quiz": {"right": 5, "total": 5}, "predictions": [guess]}
+    assert learner.missing(row, {"a": {"tries": 3}}) == []
+    bad = {"open": ["b"], "quiz": None, "predictions": [{**guess, "measured": None}]}
+    found = " ".join(learner.missing(bad, {"a": {"tries": 1}}))
+    for words in ("b is open", "quiz: None", "prediction 'How many?'", "a was tried once only"):
+        assert words in found

@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cnnlab
 from cnnlab.course.chapters import CHAPTERS
@@ -17,6 +19,9 @@ from cnnlab.course.errors import CourseError
 from cnnlab.course.logbook import Progress, progress_folder
 from cnnlab.course.look import Card, show_card
 from cnnlab.course.prediction import Prediction, accepted
+
+if TYPE_CHECKING:
+    from cnnlab.course.pictures.svg import Drawing
 
 SCALES = ("quick", "full")
 
@@ -137,6 +142,26 @@ class Lesson:
                 report.tendency(rows),
             ),
         )
+
+    def calibration(self) -> Drawing | None:
+        """All guesses so far against their measurements, in one picture."""
+        from cnnlab.course import report
+        from cnnlab.course.pictures.svg import Drawing
+
+        rows = report.summary(self._store.everything())
+        picture = report.picture(rows)
+        lines = tuple(filter(None, (report.tendency(rows), report.leanings(rows))))
+        show_card(Card("note", "Your guesses, all chapters", lines))
+        return Drawing(picture) if picture else None
+
+    def hand_in(self, name: str, model, runs: Mapping[str, Sequence], image=None) -> Card:
+        """Put a design into the report: see `capstone.record`."""
+        from cnnlab.course import capstone
+
+        kept = capstone.record(name, model, runs, image or capstone.IMAGE)
+        self._store.update(self.chapter, lambda done: done.update(design=kept))
+        line = "`lesson.report()` writes the page; hand in another, and it takes this one's place."
+        return Card("note", "Your design is in the report", (line,))
 
     def card(self) -> Card:
         import torch

@@ -16,12 +16,20 @@ from datetime import date
 from pathlib import Path
 
 from cnnlab._tools import write_whole
+from cnnlab.course import capstone
 from cnnlab.course.chapters import CHAPTERS
 from cnnlab.course.errors import CourseError
 from cnnlab.course.logbook import Progress, learner, sound
 from cnnlab.course.look import GRID, HIGHLIGHT, INK, INPUT, MUTED, SMALL, WIDTH, short
 
 FORMAT = "cnnlab report 1"
+# What a prediction is about, by its unit; all others are counts.
+KINDS = {
+    "percent": "shares",
+    "%": "shares",
+    "times": "factors",
+    "points": "differences of accuracy",
+}
 
 
 def exercise_names(chapter: str) -> list[str]:
@@ -140,10 +148,14 @@ def to_html(data: Mapping) -> str:
             ],
         )
     )
+    design = data["chapters"].get("13", {}).get("design")
+    if design:
+        body.insert(1, capstone.section(design, _table))
     guesses = [(row, guess) for row in rows for guess in row["predictions"]]
     body.append("<h2>Predictions beside measurements</h2>")
     if guesses:
-        body.append(f"<p>{html.escape(tendency(rows))}</p>{picture(rows)}")
+        words = f"{tendency(rows)} {leanings(rows)}"
+        body.append(f"<p>{html.escape(words)}</p>{picture(rows)}")
         body.append(
             _table(
                 ("chapter", "question", "predicted", "measured"),
@@ -163,7 +175,8 @@ def to_html(data: Mapping) -> str:
     style = (
         f"body{{font:16px/1.5 sans-serif;max-width:{WIDTH}px;margin:2em auto;padding:0 1em}}"
         f"table{{border-collapse:collapse}}td,th{{text-align:left;vertical-align:top;"
-        f"padding:3px 14px 3px 0;border-bottom:1px solid {GRID}}}svg{{max-width:100%;height:auto}}"
+        f"padding:3px 14px 3px 0;border-bottom:1px solid {GRID}}}"
+        "svg,img{max-width:100%;height:auto}"
     )
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>cnnlab: what I did</title>'
@@ -184,6 +197,22 @@ def tendency(rows: Sequence[Mapping]) -> str:
         f"Of {len(ratios)} guesses in numbers {near} came within 10%, {sides[0]} were too high, "
         f"{sides[1]} too low; typically off by a factor of {short(factor, 2)}."
     )
+
+
+def leanings(rows: Sequence[Mapping]) -> str:
+    """To which side the guesses of each kind lean, and how far: "You rate factors 3 times too
+    high (2 guesses)."; "" where none of your own has met its measurement."""
+    by_kind: dict[str, list[float]] = {}
+    for guess in (guess for row in rows for guess in row["predictions"] if guess["off"]):
+        by_kind.setdefault(KINDS.get(guess.get("unit"), "counts"), []).append(guess["off"])
+    said = []
+    for kind, ratios in sorted(by_kind.items()):
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        side = "high" if mean > 1 else "low"
+        lean = f"{short(max(mean, 1 / mean), 2)} times too {side}"
+        about = "about right" if 1 / 1.1 <= mean <= 1.1 else lean
+        said.append(f"{kind} {about} ({len(ratios)})")
+    return f"You rate {', '.join(said)}." if said else ""
 
 
 def picture(rows: Sequence[Mapping]) -> str:

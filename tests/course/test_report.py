@@ -152,3 +152,22 @@ def test_a_file_that_is_none_is_refused_and_nothing_changes(store, tmp_path, tex
     with pytest.raises(CourseError, match=r"saved.json holds no progress .*'Save as a file'"):
         report.add(store, saved)
     assert store.file.read_bytes() == before
+
+
+def test_guesses_lean_by_kind(store):
+    rows = [
+        {
+            "predictions": [
+                {"off": 2.0, "unit": "times"},
+                {"off": 8.0, "unit": "times"},
+                {"off": 0.2, "unit": "percent"},
+                {"off": 1.02, "unit": "pages"},
+                {"off": None, "unit": "%"},
+            ]
+        }
+    ]
+    # factors: the geometric mean of 2 and 8 is 4
+    assert report.leanings(rows) == (
+        "You rate counts about right (1), factors 4 times too high (2), shares 5 times too low (1)."
+    )
+    assert report.leanings([]) == ""

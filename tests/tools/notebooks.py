@@ -21,6 +21,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -228,20 +229,28 @@ def claimed(line: str) -> bool | None:
 # Running
 
 
-def execute(path: Path) -> nbformat.NotebookNode:
-    """Run a notebook in a copy of its folder; return it with fresh outputs, not yet normalized."""
+def execute(
+    path: Path,
+    change: Callable[[nbformat.NotebookNode], None] = lambda notebook: None,
+    progress: str = "my-progress",
+) -> nbformat.NotebookNode:
+    """Run a notebook in a copy of its folder; return it with fresh outputs, not yet normalized.
+
+    `change` may change its cells before; `progress` is the folder of the learner's progress.
+    """
     # After the environment is set: the kernel found must be this Python's.
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata = nbformat.from_dict(METADATA)
+    change(notebook)
     with tempfile.TemporaryDirectory(prefix="cnnlab-refresh-") as temporary:
         folder = Path(temporary) / "notebooks"
         shutil.copytree(
             path.parent, folder, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "my-progress")
         )
-        environment = dict(os.environ, CNNLAB_SCALE="quick", CNNLAB_PROGRESS="my-progress")
+        environment = dict(os.environ, CNNLAB_SCALE="quick", CNNLAB_PROGRESS=progress)
         environment["LOGNAME"] = "learner"  # a stored page names nobody
         client = NotebookClient(
             notebook,
