@@ -150,7 +150,7 @@ def to_html(data: Mapping) -> str:
     )
     design = data["chapters"].get("13", {}).get("design")
     if design:
-        body.insert(1, capstone.section(design, _table))
+        body.insert(1, capstone.section(design, _table) + "<h2>Exercises</h2>")
     guesses = [(row, guess) for row in rows for guess in row["predictions"]]
     body.append("<h2>Predictions beside measurements</h2>")
     if guesses:
