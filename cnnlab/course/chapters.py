@@ -27,5 +27,6 @@ CHAPTERS = (
     Chapter("09", "DenseNet", "09-densenet.ipynb"),
     Chapter("10", "Training", "10-training.ipynb"),
     Chapter("11", "Leaner and wider", "11-leaner-and-wider.ipynb"),
+    Chapter("12", "Pretrained networks", "12-pretrained.ipynb"),
     Chapter("13", "Capstone", "13-capstone.ipynb"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
@@ -78,12 +79,15 @@ def read(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     """The tensors of a file of weights. Code inside the file is refused, never run."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(
-            f"{path} cannot be read ({error.strerror}): is it the path of a file?"
-        ) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one is a cut file
+            raise WeightsError(
+                f"{path} cannot be read ({error.strerror}): is it the path of a file?"
+            ) from error
+        if isinstance(error, pickle.UnpicklingError):  # torch's words advise to run it all the same
+            reason = "it is damaged, or holds more than tensors, which could be code"
+        else:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
             f"{path} is not a file of weights alone ({reason}): delete it and load it again"
         ) from error

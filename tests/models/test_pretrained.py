@@ -163,7 +163,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path):
         lambda: path.write_bytes(pickle.dumps({"w": Trap()}, 2)),
     ):
         write()
-        with pytest.raises(WeightsError, match="trap.pth is not a file of weights alone"):
+        with pytest.raises(WeightsError, match="weights alone .it is damaged, or holds more than"):
             pretrained.read(path)
     assert not hasattr(builtins, "trapped")
 
@@ -173,6 +173,15 @@ def test_what_is_no_weight_file_is_refused(tmp_path, content):
     (tmp_path / "page.pth").write_bytes(content)
     with pytest.raises(WeightsError, match="page.pth is not a file of weights alone"):
         pretrained.read(tmp_path / "page.pth")
+
+
+def test_a_file_cut_off_anywhere_is_refused_as_damaged(tmp_path):
+    torch.save(nn.Linear(40, 40).state_dict(), tmp_path / "whole.pth")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    for share in (0.1, 0.5, 0.9):
+        (tmp_path / "cut.pth").write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(WeightsError, match="cut.pth is not a file of weights alone"):
+            pretrained.read(tmp_path / "cut.pth")
 
 
 def test_a_whole_checkpoint_is_not_a_state(tmp_path):

@@ -1,7 +1,7 @@
 """Compute the numbers that explorers look up, and store them beside them.
 
     python -m tests.tools.stored            everything, about two minutes
-    python -m tests.tools.stored flow       one of: pictures, flow, lenet
+    python -m tests.tools.stored flow       one of: pictures, flow, lenet, walks
 
 LeNet-5 is trained once and its weights kept in tests/course/lenet.bin, in half precision: the
 network whose maps are stored is the one with these weights, on every machine.
@@ -9,6 +9,7 @@ network whose maps are stored is the one with these weights, on every machine.
 
 from __future__ import annotations
 
+import json
 import sys
 from array import array
 from functools import cache
@@ -174,7 +175,45 @@ def lenet() -> bytes:
     return b"".join(parts)
 
 
-MAKE = {"pictures": pictures, "flow": flow, "lenet": lenet}
+# Chapter 12
+
+# Network, its name, its data, and pairs of images of the test set: from, toward.
+WALKS = (
+    ("lenet5-letters-10", "LeNet-5", "letters", ((0, 7), (18, 23), (19, 22))),
+    ("vgg_small-fashion-4", "small VGG", "fashion-mnist", ((186, 140), (13, 18))),
+)
+
+
+def walks() -> bytes:
+    """The walks of chapter 12's explorer, as JSON; those of the VGG need Fashion-MNIST, and a
+    minute or two each."""
+    from cnnlab.course.explorers.walking import walked
+    from cnnlab.training import load_trained
+
+    rows = []
+    for weights, name, data, pairs in WALKS:
+        trained, test = load_trained(weights), load(data).test
+        for start, toward in pairs:
+            first, goal = test.images[start], test.images[toward]
+            words = [test.classes[test.labels[place]] for place in (start, toward)]
+            walk = walked(trained, first, goal, f"{name}: {words[0]} toward {words[1]}")
+            pixels = torch.tensor([*walk.pixels, walk.toward], dtype=torch.uint8)
+            rows.append(
+                {
+                    "name": walk.name,
+                    "weights": weights,
+                    "size": pixels.shape[-1],
+                    "classes": list(walk.classes),
+                    "pixels": pixels.numpy().tobytes().hex(),
+                    "scores": walk.scores,
+                }
+            )
+            last = len(walk.pixels) - 1
+            print(walk.name, f"{walk.way(last):.1%}", f"{walk.change(last):.2%}", flush=True)
+    return json.dumps(rows).encode()
+
+
+MAKE = {"pictures": pictures, "flow": flow, "lenet": lenet, "walks": walks}
 
 
 def main() -> None:

@@ -29,13 +29,13 @@ def activations(model: nn.Module, images: Tensor, paths: Iterable[str]) -> dict[
     Paths are those of `model.named_modules()`, such as "features.0". A module called several times
     gives its last output. The tensors are copies: a following in-place ReLU does not change them.
     """
-    model = _copy(model)
+    model = copy_of(model)
     found: dict[str, Tensor] = {}
     paths = list(paths)
     for path in paths:
         _keep_output(model, path, lambda output, path=path: found.update({path: output.clone()}))
     with torch.no_grad():
-        model(images.to(_like(model).device))
+        model(images.to(like(model).device))
     _all_called(paths, found)
     return {path: found[path] for path in paths}
 
@@ -80,7 +80,7 @@ def effective_receptive_field(
     distribution. The unit's channels enter with random signs, as if the loss's gradient came in
     from above (Luo, Li, Urtasun, Zemel 2016, section 2). The model is in eval mode.
     """
-    device = _like(model).device
+    device = like(model).device
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(count, *_shape(input_shape), generator=generator).to(device)
 
@@ -88,7 +88,7 @@ def effective_receptive_field(
         signs = torch.randint(2, features.shape, generator=generator) * 2 - 1
         return (features * signs.to(features)).sum()
 
-    gradient = _input_gradient(_copy(model), images, unit, path, seen)
+    gradient = _input_gradient(copy_of(model), images, unit, path, seen)
     return gradient.abs().mean(dim=(0, 1)).float().cpu()
 
 
@@ -119,7 +119,7 @@ def support(
     paths cancel, and a pixel's gradient is zero only where no path leads from it to the unit.
     Returns ((top, bottom), (left, right)), inclusive.
     """
-    model = _copy(model).double().cpu()
+    model = copy_of(model).double().cpu()
     with torch.no_grad():
         for parameter in model.parameters():
             # 1 / fan-in: sums become means, so that nothing grows or dies out over many layers
@@ -170,7 +170,7 @@ def loss_surface(
             f"{len(images)} images with labels of shape {tuple(labels.shape)}; expected one label "
             "per image: loss_surface(model, images, labels)."
         )
-    model = _copy(model)
+    model = copy_of(model)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train(norms == "batch")
@@ -179,7 +179,7 @@ def loss_surface(
     starts = [weight.clone() for weight in weights]
     directions = [[_filterwise(weight, generator) for weight in weights] for _ in range(2)]
     steps = torch.linspace(-reach, reach, size).tolist()
-    images, labels = images.to(_like(model).device), labels.to(_like(model).device)
+    images, labels = images.to(like(model).device), labels.to(like(model).device)
     surface = torch.empty(size, size)
     with torch.no_grad():
         for row, down in enumerate(steps):
@@ -261,11 +261,12 @@ def _input_gradient(
         return torch.autograd.grad(scalar(features[:, :, row, column]), images)[0]
 
 
-def _copy(model: nn.Module) -> nn.Module:
+def copy_of(model: nn.Module) -> nn.Module:
+    """The model's copy in eval mode, without gradients of its own."""
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
-def _like(model: nn.Module) -> Tensor:
+def like(model: nn.Module) -> Tensor:
     """A tensor on the model's device; one on the CPU for a model without parameters."""
     return next(model.parameters(), torch.empty(0))
 
