@@ -89,13 +89,13 @@ def walk(
     Raises ProbeError where there is nothing to walk.
     """
     if trained is None:
-        return explorer(stored())
+        return _explorer(stored())
     from cnnlab.course.explorers.walking import walked
 
-    return explorer([walked(trained, start, toward, name)])
+    return _explorer([walked(trained, start, toward, name)])
 
 
-def explorer(walks: Sequence[Walked]) -> Explorer:
+def _explorer(walks: Sequence[Walked]) -> Explorer:
     """The explorer of these walks."""
     controls = [
         Choice("which", "walk", [(w.name, place) for place, w in enumerate(walks)], 0),
