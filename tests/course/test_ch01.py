@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cnnlab.arithmetic import GeometryError, output_size
-from cnnlab.course.exercises import ch01, ch01_quiz
+from cnnlab.course.exercises import ch01, ch01_answers, ch01_quiz
 from cnnlab.course.explorers import ch01_channels, stored
 from cnnlab.course.explorers.ch01_convolution import (
     KERNELS,
@@ -148,7 +148,7 @@ def test_macs_against_the_values_of_pytorch(size, width, deep, kernel, stride, p
         width * groups, deep * groups, kernel, stride, padding, groups=groups, device="meta"
     )
     out = layer(torch.empty(1, width * groups, size, size, device="meta"))
-    macs = ch01.macs(size, width * groups, deep * groups, kernel, stride, padding, groups)
+    macs = ch01_answers.macs(size, width * groups, deep * groups, kernel, stride, padding, groups)
     assert macs == layer.weight.numel() * out.shape[-1] * out.shape[-2]
 
 
@@ -157,16 +157,16 @@ def test_the_block_in_the_notebook_is_the_diagnosed_one(cells):
     exec(cells["01-ex-separable-check"].source.split("repaired")[0], space)
     verdict = ch01.exercises.separable.check(space["Separable"])
     assert verdict.status == "wrong" and "36,864 weights" in verdict.message
-    assert ch01.exercises.separable.check(ch01.Separable).passed
+    assert ch01.exercises.separable.check(ch01_answers.Separable).passed
 
 
 def test_separable_wants_the_class():
-    verdict = ch01.exercises.separable.check(ch01.Separable(64, 128))
+    verdict = ch01.exercises.separable.check(ch01_answers.Separable(64, 128))
     assert verdict.status == "wrong" and "give the class itself" in verdict.message
 
 
 def test_separable_is_for_any_number_of_channels():
-    class Separable(ch01.Separable):
+    class Separable(ch01_answers.Separable):
         def __init__(self, in_channels, out_channels):
             super().__init__(in_channels, out_channels)
             self.depthwise = nn.Conv2d(
@@ -178,7 +178,7 @@ def test_separable_is_for_any_number_of_channels():
 
 
 def test_halve_wants_the_function():
-    verdict = ch01.exercises.halve.check(ch01.halve())
+    verdict = ch01.exercises.halve.check(ch01_answers.halve())
     assert verdict.status == "wrong" and "give the function itself" in verdict.message
 
 
@@ -463,12 +463,12 @@ def takes_same_padding(size, in_channels, out_channels, kernel, stride=1, paddin
     return -((-size // stride) ** 2) * out_channels * in_channels // groups * kernel**2
 
 
-class NoReturn(ch01.Separable):
+class NoReturn(ch01_answers.Separable):
     def forward(self, x):
         self.pointwise(self.depthwise(x))
 
 
-class DepthwiseUnused(ch01.Separable):
+class DepthwiseUnused(ch01_answers.Separable):
     def forward(self, x):
         self.depthwise(x)
         return self.pointwise(x)
@@ -478,7 +478,7 @@ class DepthwiseUnused(ch01.Separable):
     "exercise, answer, words",
     [
         ("macs", takes_same_padding, "expected"),
-        ("macs", ch01._macs_without_stride, "You left out the stride"),
+        ("macs", ch01_answers._macs_without_stride, "You left out the stride"),
         ("separable", NoReturn, "forward gives None, expected a tensor: is the `return` missing?"),
         (
             "separable",

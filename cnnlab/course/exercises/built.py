@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from cnnlab.course.exercises.judge import difference_of
 from cnnlab.course.exercises.sandbox import called, output_of
 
 
@@ -29,14 +30,7 @@ def observe_built(
 
     Raises ValueError, with a sentence, where the answer is no class or its output no tensor.
     """
-    if isinstance(answer, nn.Module) or not callable(answer):
-        raise ValueError("give the class or the function itself, without calling it")
-    module = called(answer, reference, *arguments)
-    if not isinstance(module, nn.Module):
-        raise ValueError(
-            f"it gives a {type(module).__name__}, expected an nn.Module: write class "
-            "Name(nn.Module), or return nn.Sequential(*layers)"
-        )
+    module = made(answer, reference, *arguments)
     if not any(True for _ in module.parameters()):
         raise ValueError(
             "the module has no parameters: assign its layers to self in __init__ (a plain list "
@@ -55,6 +49,44 @@ def observe_built(
         "output, with the same weights as the course's": output.detach(),
         "output in evaluation": output_of(copy.deepcopy(module).eval(), images).detach(),
     }
+
+
+def observe_cases(
+    answer: Callable[..., nn.Module],
+    reference: Callable[..., nn.Module],
+    cases: Sequence[tuple[tuple, Sequence[int]]],
+    accept: Sequence[Callable[..., nn.Module]] = (),
+) -> dict[str, object]:
+    """`observe_built` for several ((arguments), shape of the input).
+
+    accept  other right answers: what agrees with one of them in all cases is taken for `reference`.
+    """
+
+    def observed(module: Callable[..., nn.Module]) -> dict[str, object]:
+        return {
+            f"with {arguments}: {label}" if len(cases) > 1 else label: value
+            for arguments, shape in cases
+            for label, value in observe_built(module, reference, *arguments, shape=shape).items()
+        }
+
+    found = observed(answer)
+    for other in accept:
+        if difference_of(found, observed(other), 1e-5, reveal=True) is None:
+            return observed(reference)
+    return found
+
+
+def made(answer: object, reference: Callable, *arguments: object) -> nn.Module:
+    """The module that the learner's class or function makes. Raises ValueError for others."""
+    if isinstance(answer, nn.Module) or not callable(answer):
+        raise ValueError("give the class or the function itself, without calling it")
+    module = called(answer, reference, *arguments)
+    if not isinstance(module, nn.Module):
+        raise ValueError(
+            f"it gives a {type(module).__name__}, expected an nn.Module: write class "
+            "Name(nn.Module), or return nn.Sequential(*layers)"
+        )
+    return module
 
 
 def _fill(module: nn.Module) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cnnlab.course.exercises.built import observe_built
+from cnnlab.course.exercises.built import observe_cases
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
 from cnnlab.course.exercises.sandbox import output_of
 
@@ -97,7 +97,7 @@ class _Relu(MyLeNet):
 
 
 def _observe_lenet(answer):
-    return observe_built(answer, MyLeNet, shape=(2, 1, 32, 32))
+    return observe_cases(answer, MyLeNet, (((), (2, 1, 32, 32)),))
 
 
 class Small(nn.Module):
@@ -144,6 +144,29 @@ def _shapes(model):
         together.shape == alone.shape and torch.allclose(together, alone, atol=1e-5)
     )
     return seen
+
+
+class _MaxPooled(Small):
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.MaxPool2d(2)
+
+
+class _WithoutTanh(Small):
+    def forward(self, x):
+        return self.answer(self.pool(self.conv(x)).flatten(1))
+
+
+def _observe_batch(answer):
+    return {**_shapes(answer), **observe_cases(answer, Small, (((), (3, 1, 32, 32)),))}
+
+
+def _more(draw):
+    images, classes = draw.randint(1, 6), draw.randint(2, 6)
+    places = list(range(images * classes))
+    draw.shuffle(places)  # no ties; some scores are whole numbers, as labels are
+    scores = torch.tensor(places).reshape(images, classes) / 2
+    return scores, torch.tensor([draw.randrange(classes) for _ in range(images)])
 
 
 _SCORES = torch.tensor([[0.1, 2.0, 0.3], [1.5, 0.2, 0.1], [0.0, 0.1, 0.9], [0.2, 3.0, 0.1]])
@@ -220,6 +243,7 @@ exercises = Exercises(
             (_SCORES[:2], torch.tensor([2, 0])),
             (_SCORES[:3], torch.tensor([1, 1, 2])),
         ),
+        more=_more,
         mistakes=(
             Mistake(_count, "You return how many are right. Divide by the number of images."),
             Mistake(
@@ -252,7 +276,7 @@ exercises = Exercises(
         "spot the bug",
         4,
         Small,
-        observe=_shapes,
+        observe=_observe_batch,
         mistakes=(
             Mistake(
                 _Flat,
@@ -260,6 +284,12 @@ exercises = Exercises(
                 "step of `forward`, for B = 3.",
             ),
             Mistake(_Widened, "Three images in, one row of scores out. Each needs its own row."),
+            Mistake(
+                _MaxPooled, "The batch is kept now, but the pooling was changed: it takes averages."
+            ),
+            Mistake(
+                _WithoutTanh, "The batch is kept now, but the tanh behind the convolution is gone."
+            ),
         ),
         hints=(
             "Read the error for three images: 3528 is 3 * 1176. Who made one long row of them?",

@@ -1,199 +1,32 @@
-"""Chapter 01, convolution arithmetic: five exercises."""
+"""Exercises of chapter 01, convolution arithmetic."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-
-import torch
-from torch import nn
-
+from cnnlab.course.exercises.ch01_answers import (
+    Separable,
+    _flops,
+    _GroupsOnBoth,
+    _GroupsOnThePointwise,
+    _halve_dense,
+    _halve_grouped,
+    _halve_not,
+    _halve_skipping,
+    _halve_too_late,
+    _macs_groups_twice,
+    _macs_of_one_row,
+    _macs_on_input_pixels,
+    _macs_with_bias,
+    _macs_without_groups,
+    _macs_without_stride,
+    _more_macs,
+    _observe_halving,
+    _observe_separable,
+    _SeparableAsGiven,
+    _WithBias,
+    halve,
+    macs,
+)
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
-from cnnlab.course.exercises.judge import at_most
-from cnnlab.course.exercises.sandbox import called, output_of
-
-# -- implement: MACs from the input's size
-
-
-def macs(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
-    output = (size + 2 * padding - kernel) // stride + 1
-    weights = out_channels * (in_channels // groups) * kernel * kernel
-    return weights * output * output
-
-
-def _macs_on_input_pixels(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
-    return out_channels * (in_channels // groups) * kernel * kernel * size * size
-
-
-def _macs_without_stride(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
-    return macs(size, in_channels, out_channels, kernel, 1, padding, groups)
-
-
-def _macs_without_groups(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
-    return macs(size, in_channels, out_channels, kernel, stride, padding)
-
-
-def _macs_groups_twice(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
-    return macs(size, in_channels, out_channels, kernel, stride, padding, groups) // groups
-
-
-def _macs_with_bias(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
-    output = (size + 2 * padding - kernel) // stride + 1
-    return (
-        macs(size, in_channels, out_channels, kernel, stride, padding, groups)
-        + out_channels * output * output
-    )
-
-
-def _macs_of_one_row(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
-    output = (size + 2 * padding - kernel) // stride + 1
-    return macs(size, in_channels, out_channels, kernel, stride, padding, groups) // output
-
-
-def _flops(size, in_channels, out_channels, kernel, stride=1, padding=0, groups=1):
-    return 2 * macs(size, in_channels, out_channels, kernel, stride, padding, groups)
-
-
-# -- spot the bug: a depthwise separable block that is not depthwise
-
-
-class Separable(nn.Module):
-    """3x3 depthwise, then 1x1 to mix the channels. Both without bias."""
-
-    def __init__(self, in_channels, out_channels):
-        super().__init__()
-        self.depthwise = nn.Conv2d(
-            in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False
-        )
-        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-
-    def forward(self, x):  # (B, in_channels, H, W)
-        return self.pointwise(self.depthwise(x))  # (B, out_channels, H, W)
-
-
-class _SeparableAsGiven(Separable):
-    def __init__(self, in_channels, out_channels):
-        super().__init__(in_channels, out_channels)
-        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, bias=False)
-
-
-class _GroupsOnThePointwise(_SeparableAsGiven):
-    def __init__(self, in_channels, out_channels):
-        super().__init__(in_channels, out_channels)
-        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, groups=in_channels, bias=False)
-
-
-class _GroupsOnBoth(Separable):
-    def __init__(self, in_channels, out_channels):
-        super().__init__(in_channels, out_channels)
-        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, groups=in_channels, bias=False)
-
-
-class _WithBias(Separable):
-    def __init__(self, in_channels, out_channels):
-        super().__init__(in_channels, out_channels)
-        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels)
-        self.pointwise = nn.Conv2d(in_channels, out_channels, 1)
-
-
-def _observe_separable(block: Callable[[int, int], nn.Module]) -> dict[str, object]:
-    if not isinstance(block, type):
-        raise ValueError("give the class itself: ex.separable.check(Separable)")
-    model = called(block, Separable, 64, 128)
-    dyed = torch.zeros(1, 64, 28, 28)
-    dyed[:, :, 14, 14] = torch.nan  # whatever reads a NaN becomes one
-    with torch.no_grad():
-        output = output_of(model, dyed)
-    table, other = _trace(model, (64, 28, 28)), _trace(block(32, 64), (32, 28, 28))
-    return {
-        "output (channels, height, width)": tuple(output.shape[1:]),
-        "parameters": table.params,
-        "MACs on 64 x 28 x 28": table.macs,
-        "parameters from 32 to 64 channels": other.params,
-        "output pixels that see one input pixel, through both layers": int(
-            output[0, 0].isnan().sum()
-        ),
-    }
-
-
-# -- design: halve the size, double the channels, on a budget
-
-
-def halve():
-    return nn.Sequential(
-        nn.Conv2d(64, 64, 3, stride=2, padding=1, groups=64),  # 64 x 28 x 28
-        nn.Conv2d(64, 128, 1),  # 128 x 28 x 28
-    )
-
-
-def _halve_dense():
-    return nn.Conv2d(64, 128, 3, stride=2, padding=1)
-
-
-def _halve_skipping():
-    return nn.Conv2d(64, 128, 1, stride=2)
-
-
-def _halve_grouped():
-    return nn.Conv2d(64, 128, 3, stride=2, padding=1, groups=16)
-
-
-def _halve_not():
-    return nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, groups=64), nn.Conv2d(64, 128, 1))
-
-
-def _halve_too_late():
-    return nn.Sequential(
-        nn.Conv2d(64, 128, 1), nn.Conv2d(128, 128, 3, stride=2, padding=1, groups=128)
-    )
-
-
-def _observe_halving(build: Callable[[], nn.Module]) -> dict[str, object]:
-    if isinstance(build, nn.Module):
-        raise ValueError("give the function itself, not the model: ex.halve.check(halve)")
-    model = called(build, halve)
-    if isinstance(model, (list, tuple)):
-        raise ValueError(
-            f"the function gives a {type(model).__name__}, expected an nn.Module: put "
-            "the layers into nn.Sequential(...)"
-        )
-    if not isinstance(model, nn.Module):
-        raise ValueError("the function must return a model, an nn.Module: is a `return` missing?")
-    table = _trace(model, (64, 56, 56))
-    read, mixed = _who_is_read(model)
-    return {
-        "output": " x ".join(map(str, table[-1].out_shape)),
-        "at most 10,000 parameters, with bias": at_most(table.params, 10_000),
-        "at most 10,000,000 MACs": at_most(table.macs, 10_000_000),
-        "every input pixel is read": read,
-        "every output channel sees every input channel": mixed,
-    }
-
-
-def _who_is_read(model: nn.Module) -> tuple[bool, bool]:
-    """(is every pixel read, does every output channel see every input channel)?
-
-    NaN is the dye: whatever reads a NaN becomes one. Four images have it in one pixel each, the
-    four places of a 2 x 2 block; two have it in the first or in the last channel.
-    """
-    dyed = torch.zeros(6, 64, 56, 56)
-    for image in range(4):
-        dyed[image, :, 28 + image // 2, 28 + image % 2] = torch.nan
-    dyed[4, 0] = dyed[5, 63] = torch.nan
-    with torch.no_grad():
-        output = output_of(copy.deepcopy(model).eval(), dyed)
-    stained = output.isnan().flatten(2).any(2)  # (6, channels)
-    return bool(stained[:4].any(1).all()), bool(stained[4:].all())
-
-
-def _trace(model: nn.Module, shape: tuple[int, ...]):
-    from cnnlab.trace.run import TraceError, trace
-
-    try:
-        return trace(model, shape)
-    except TraceError as error:
-        raise ValueError(str(error)) from error
-
 
 exercises = Exercises(
     Exercise(
@@ -230,32 +63,37 @@ exercises = Exercises(
     ),
     Exercise(
         "chain",
-        "Sizes after three layers",
+        "Sizes after each of three layers",
         "compute",
         4,
         (48, 23, 19),
         mistakes=(
             Mistake(
-                (48, 23, 21), "The last layer has dilation 2: three taps then span 5 pixels, not 3."
+                (48, 23, 21),
+                "The last layer has dilation 2: three taps then span 5 pixels, not 3.",
             ),
             Mistake(
                 (48, 23, 18),
-                "In the last layer a kernel of 3 with dilation 2 spans 2 x (3 - 1) + 1 = 5 "
-                "pixels. And add 1, for the first window.",
+                "Two sizes are right. In the last layer a kernel of 3 with dilation 2 spans "
+                "2 x (3 - 1) + 1 = 5 pixels; the first window needs no step, so add 1.",
+            ),
+            Mistake(
+                (48, 23, 17),
+                "Two sizes are right. A kernel of 3 with dilation 2 spans 2 x (3 - 1) + 1 = 5 "
+                "pixels: there is a gap between two taps only.",
             ),
             Mistake(
                 (48, 24, 20),
-                "In the pooling you rounded a half up. Without ceil mode the last window must "
-                "fit: round down.",
+                "You rounded a half up. Without ceil mode the last window must fit: round down.",
+            ),
+            Mistake(
+                (49, 24, 20),
+                "You rounded halves up. Without ceil mode the last window must fit: round down.",
             ),
             Mistake(
                 (47, 22, 17),
                 "There is one output more than there are steps: the first window needs no "
                 "step. Add 1 in each layer.",
-            ),
-            Mistake(
-                (45, 22, 18),
-                "You left out the first layer's padding: 3 pixels on each side, 6 in all.",
             ),
         ),
         hints=(
@@ -279,6 +117,7 @@ exercises = Exercises(
             (15, 128, 256, 1, 2, 0, 4),
             (28, 16, 24, 3, 2, 0, 1),
         ),
+        more=_more_macs,
         mistakes=(
             Mistake(
                 _macs_without_stride, "You left out the stride: divide by it before you add 1."

@@ -7,6 +7,7 @@ from torch import nn
 
 from cnnlab.arithmetic import Window
 from cnnlab.course.exercises import ch02_answers
+from cnnlab.course.exercises.built import observe_cases
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
 from cnnlab.course.exercises.judge import at_least
 from cnnlab.course.exercises.sandbox import called, output_of
@@ -69,6 +70,22 @@ _CASES = (
     ([], 6),
 )
 
+
+def _more_layers(draw):
+    return [
+        (draw.randint(1, 7), draw.randint(1, 3), draw.randint(0, 3), draw.randint(1, 3))
+        for _ in range(draw.randint(1, 5))
+    ]
+
+
+def _more_units(draw):
+    return _more_layers(draw), draw.randint(0, 20)
+
+
+def _more_stacks(draw):
+    return (_more_layers(draw),)
+
+
 # -- block: a branch that fits and looks past its shortcut
 
 
@@ -108,7 +125,7 @@ class _NoShortcut(Block):
         return self.conv(x)
 
 
-def _look(block):
+def _seen_in_block(block):
     """What unit (8, 8) of the block depends on, and which of its two paths are there."""
     module = block if isinstance(block, nn.Module) else called(block, Block, 2)
     if not isinstance(module, nn.Module):
@@ -136,6 +153,11 @@ def _is_identity(module):
     with torch.no_grad():
         y = module(x)
     return y.shape == x.shape and bool(torch.equal(y, x))
+
+
+def _look(block):
+    cases = (((2,), (1, 2, 17, 17)), ((3,), (2, 3, 8, 5)))
+    return {**_seen_in_block(block), **observe_cases(block, Block, cases)}
 
 
 # -- dilations: far and without holes
@@ -225,6 +247,7 @@ exercises = Exercises(
         6,
         ch02_answers.my_window,
         cases=_STACKS,
+        more=_more_stacks,
         mistakes=(
             Mistake(
                 ch02_answers.jump_first,
@@ -271,6 +294,7 @@ exercises = Exercises(
         10,
         sees,
         cases=_CASES,
+        more=_more_units,
         mistakes=(
             Mistake(
                 _upwards,

@@ -9,6 +9,7 @@ from cnnlab.course.exercises.ch03_answers import (
     _equal_counts_as_saving,
     _first_layer_only,
     _last_pair_left_out,
+    _more,
     _no_bias,
     _no_relu_at_all,
     _not_padded,
@@ -91,6 +92,7 @@ exercises = Exercises(
             (64, 64, 4),
             (128, 128, 2),
         ),
+        more=_more,
         mistakes=(
             Mistake(
                 _equal_counts_as_saving,
@@ -207,7 +209,7 @@ exercises = Exercises(
                 "stack smaller kernels.",
             ),
             Mistake(
-                [(3, 32), (3, 64)],
+                [(3, 32), (3, 32), (3, 64)],
                 "Cheap, but short-sighted: each k x k adds only k - 1 to the side of the view.",
             ),
         ),

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cnnlab.arithmetic import conv_params
-from cnnlab.course.exercises.built import observe_built
+from cnnlab.course.exercises.built import observe_cases
 from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import called, output_of, reads_of
 
@@ -85,13 +85,12 @@ def _last_pair_left_out(widths, kernel=3):
 
 
 def _observe_written(build):
-    observed = observe_built(build, stack, (4, 6, 6, 6), shape=(2, 4, 9, 9))
-    wide = called(build, stack, (4, 6), 5)
-    return {
-        **observed,
-        "parameters of stack((4, 6), 5)": sum(p.numel() for p in wide.parameters()),
-        "shape of its output": tuple(output_of(wide, torch.randn(2, 4, 9, 9)).shape),
-    }
+    cases = ((((4, 6, 6, 6),), (2, 4, 9, 9)), (((4, 6), 5), (1, 4, 8, 7)))
+    return observe_cases(build, stack, cases)
+
+
+def _more(draw):
+    return draw.randint(1, 256), draw.randint(1, 256), draw.randint(2, 6)
 
 
 # -- shared_layer: a list multiplied instead of layers made
@@ -129,7 +128,11 @@ def _with_bias(channels, layers):
     return nn.Sequential(*modules)
 
 
-def _observe_stack(build):
+def _no_last_relu(channels, layers):
+    return stack_of(channels, layers)[:-1]
+
+
+def _seen_in_stack(build):
     if not callable(build) or isinstance(build, nn.Module):
         raise ValueError("give the function itself, without calling it")
     model = called(build, stack_of, 8, 3)
@@ -153,6 +156,12 @@ def _observe_stack(build):
     }
 
 
+def _observe_stack(build):
+    cases = (((8, 3), (1, 8, 12, 12)), ((4, 2), (2, 4, 7, 7)), ((3, 1), (1, 3, 5, 5)))
+    found = observe_cases(build, stack_of, cases, accept=(_no_last_relu,))
+    return {**_seen_in_stack(build), **found}
+
+
 # -- budget: a block from 64 to 64 channels on 28 x 28
 
 BUDGET_WEIGHTS, BUDGET_VALUES = 110_000, 150_000
@@ -164,7 +173,7 @@ def _observe_budget(answer):
             "give a list of (kernel, output channels), one pair per layer, such as "
             "[(3, 32), (3, 64)]"
         )
-    view, weights, values, before = 1, 0, 0, 64
+    view, weights, values, before, narrowest = 1, 0, 0, 64, 64
     for layer in answer:
         if not isinstance(layer, (list, tuple)) or len(layer) != 2:
             raise ValueError(f"a layer is a pair (kernel, output channels), got {layer!r}")
@@ -176,10 +185,12 @@ def _observe_budget(answer):
         view += kernel - 1
         weights += conv_params(before, after, kernel, bias=False)
         values += after * 28 * 28
+        narrowest = min(narrowest, after)
         before = after
     return {
         "the last layer has 64 output channels": before == 64,
         "the view is at least 9 x 9": at_least(view, 9),
+        "no layer has fewer than 16 output channels": at_least(narrowest, 16),
         f"at most {BUDGET_WEIGHTS:,} weights": at_most(weights, BUDGET_WEIGHTS),
         f"at most {BUDGET_VALUES:,} stored values": at_most(values, BUDGET_VALUES),
     }

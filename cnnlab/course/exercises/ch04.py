@@ -17,6 +17,7 @@ from cnnlab.course.exercises.ch04_answers import (
     _labels,
     _LeftTwice,
     _logits,
+    _more,
     _NeverOn,
     _observe_head,
     _observe_mixing,
@@ -75,6 +76,7 @@ exercises = Exercises(
             (_logits, _labels, 8),
             (torch.zeros(5, 5), torch.arange(5), 2),
         ),
+        more=_more,
         mistakes=(
             Mistake(_error_not_accuracy, "That is the error. Asked for: the share that is right."),
             Mistake(_highest_only, "That is top-1, whatever k. Look at the k highest logits."),

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import GeometryError, conv_params
+from cnnlab.course.exercises.built import made, observe_cases
 from cnnlab.course.exercises.judge import at_least, at_most
-from cnnlab.course.exercises.sandbox import called, output_of
+from cnnlab.course.exercises.sandbox import output_of
 from cnnlab.course.explorers.ch04_grouped import layer, through
 
 # -- top_k: the share of images whose truth is among the k highest logits
@@ -44,6 +45,15 @@ def _along_the_batch(logits, labels, k):
 
 def _values_not_indices(logits, labels, k):
     return (logits.topk(k, dim=1).values == labels[:, None]).any(1).float().mean().item()
+
+
+def _more(draw):
+    images, classes = draw.randint(1, 6), draw.randint(2, 8)
+    places = list(range(images * classes))
+    draw.shuffle(places)  # no ties; some logits are whole numbers, as labels are
+    logits = torch.tensor(places).reshape(images, classes) / 2
+    labels = torch.tensor([draw.randrange(classes) for _ in range(images)])
+    return logits, labels, draw.randint(1, classes)
 
 
 _generator = torch.Generator().manual_seed(5)  # a third are right at k = 1, two thirds at k = 3
@@ -96,8 +106,8 @@ class _OnlyOneTower(nn.Module):
         return torch.cat([self.left(a), self.left(b)], dim=1)
 
 
-def _observe_towers(build):
-    model = _built(build, TwoTowers, 8, 12, 3)
+def _seen_in_towers(build):
+    model = made(build, TwoTowers, 8, 12, 3)
     image = torch.rand(1, 8, 6, 6, requires_grad=True)
     output = output_of(model, image)
     observed = {
@@ -120,6 +130,16 @@ def _observe_towers(build):
     output.sum().backward()
     observed["every parameter takes part"] = all(p.grad is not None for p in model.parameters())
     return observed
+
+
+def _grouped(before, after, kernel):
+    return nn.Conv2d(before, after, kernel, padding=kernel // 2, groups=2)
+
+
+def _observe_towers(build):
+    cases = (((8, 12, 3), (2, 8, 6, 6)), ((4, 4, 5), (1, 4, 7, 7)))
+    found = observe_cases(build, TwoTowers, cases, accept=(_grouped,))
+    return {**_seen_in_towers(build), **found}
 
 
 # -- head: dropout that model.eval() cannot switch off
@@ -158,7 +178,7 @@ class _HalvedOnTop(Head):
 
 
 def _observe_head(build):
-    model = _built(build, Head, 20, 5)
+    model = made(build, Head, 20, 5)
     features = torch.randn(64, 20)
     with torch.no_grad():
         model.train()
@@ -181,15 +201,6 @@ def _observe_head(build):
     }
 
 
-def _built(build, solution, *arguments):
-    if isinstance(build, nn.Module) or not callable(build):
-        raise ValueError("give the class itself, without calling it")
-    model = called(build, solution, *arguments)
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"it makes a {type(model).__name__}, expected an nn.Module")
-    return model
-
-
 # -- mixing: every output depends on every input, for few weights
 
 MIXING_WEIGHTS = 6_000
@@ -201,7 +212,7 @@ def _observe_mixing(answer):
             "give a list of (kernel, output channels, groups), one triple per layer, "
             "such as [(3, 64, 2)]"
         )
-    view, weights, before, reached = 1, 0, 64, layer(64, 64, 64)
+    view, weights, before, narrowest, reached = 1, 0, 64, 64, layer(64, 64, 64)
     for one in answer:
         if not isinstance(one, (list, tuple)) or len(one) != 3:
             raise ValueError(f"a layer is a triple (kernel, output channels, groups), got {one!r}")
@@ -216,10 +227,11 @@ def _observe_mixing(answer):
             ) from None
         view += kernel - 1
         reached = through(reached, layer(before, after, groups))
-        before = after
+        before, narrowest = after, min(narrowest, after)
     return {
         "the last layer has 64 output channels": before == 64,
         "the view is at least 3 x 3": at_least(view, 3),
         "every output depends on every input": all(all(row) for row in reached),
+        "no layer has fewer than 32 output channels": at_least(narrowest, 32),
         f"at most {MIXING_WEIGHTS:,} weights": at_most(weights, MIXING_WEIGHTS),
     }

@@ -8,6 +8,7 @@ from cnnlab.course.exercises.ch05_answers import (
     _Eleven,
     _fixed_for_each_image,
     _kept_as_values,
+    _more,
     _Nineteen,
     _no_fixed_bill,
     _no_momentum,
@@ -124,6 +125,7 @@ exercises = Exercises(
             (2 * 10**9, 143_678_248, 138_025_984),
             (10**9, 138_357_544, 73_355_264),
         ),
+        more=_more,
         mistakes=(
             Mistake(
                 _weights_only,

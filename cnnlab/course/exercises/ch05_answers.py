@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cnnlab.course.exercises.built import observe_built
+from cnnlab.course.exercises.built import observe_cases
 from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import called
 from cnnlab.models.vgg import TABLE, VGG
@@ -41,6 +41,11 @@ def _below_zero(memory, params, kept):
 
 def _kept_as_values(memory, params, kept):
     return max((memory - 12 * params) // (4 * kept), 0)
+
+
+def _more(draw):
+    params = draw.randint(10, 10**6)
+    return draw.randint(4, 40) * params + draw.randint(0, 10), params, draw.randint(1, 10**5)
 
 
 # -- layers: a row of table 1 becomes a network
@@ -95,11 +100,9 @@ def _one_per_stage(stages, widths):
 
 
 def _observe_layers(build):
-    narrow, observed = (4, 6, 8, 8, 8), {}
-    for letter in "AC":
-        found = observe_built(build, make_layers, TABLE[letter], narrow, shape=(1, 3, 32, 32))
-        observed |= {f"row {letter}, widths {narrow}: {name}": x for name, x in found.items()}
-    return observed
+    narrow = (4, 6, 8, 8, 8)
+    cases = [((TABLE[letter], narrow), (1, 3, 32, 32)) for letter in "AC"]
+    return observe_cases(build, make_layers, cases)
 
 
 # -- sixteen: a class whose name counts wrong
@@ -176,11 +179,21 @@ def _observe_sixteen(build):
     except TraceError as error:
         raise ValueError(f"it does not run on a 3 x 224 x 224 image: {error}") from None
     kinds = [row.op for row in table]
+    heavy = [at for at, kind in enumerate(kinds) if kind in ("conv2d", "linear")]
+    sides = [row.out_shape[-1] for row in table if row.op == "conv2d"]
     return {
         "convolutions": kinds.count("conv2d"),
         "linear layers": kinds.count("linear"),
         "parameters with bias": table.params,
         "shape of the logits": table[-1].out_shape,
+        "convolutions on maps of each size": {side: sides.count(side) for side in sides},
+        "a ReLU behind each convolution and linear layer but the last": all(
+            kinds[at + 1 : at + 2] == ["relu"] for at in heavy[:-1]
+        ),
+        "max poolings": kinds.count("max_pool2d"),
+        "pixels that a unit behind the last pooling sees": [
+            row.receptive_field for row in table if row.op == "max_pool2d"
+        ][-1:],
     }
 
 
@@ -223,6 +236,9 @@ def _observe_small(answer):
     sides = [min(row.out_shape[1:]) for row in table if len(row.out_shape) == 3]
     return {
         "no map smaller than 4 x 4": at_least(min(sides), 4),
+        "the first stage at least 8 wide": at_least(widths[0], 8),
+        "the last stage at least 64 wide": at_least(widths[-1], 64),
+        "no stage narrower than the one before": list(widths) == sorted(widths),
         f"at most {MOST_PARAMS:,} parameters": at_most(table.params, MOST_PARAMS),
         f"at most {MOST_MACS:,} MACs": at_most(table.macs, MOST_MACS),
         f"at most {MOST_KEPT:,} bytes kept": at_most(table.kept_bytes, MOST_KEPT),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import permutations
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import conv_params
-from cnnlab.course.exercises.built import observe_built
-from cnnlab.course.exercises.judge import at_most
-from cnnlab.course.exercises.sandbox import called, output_of
+from cnnlab.course.exercises.built import observe_built, observe_cases
+from cnnlab.course.exercises.judge import at_least, at_most
+from cnnlab.course.exercises.sandbox import called
 from cnnlab.models import count
 from cnnlab.models.googlenet import TABLE, Row
 
@@ -220,52 +218,20 @@ class _OtherOrder(NaiveModule):
         )
 
 
-def _with_weights_of(model, reference):
-    """`reference` with the convolutions of `model` in the places of its own, each way that fits."""
-    own, given = (
-        [m for m in net.modules() if isinstance(m, nn.Conv2d)] for net in (reference, model)
-    )
-    for order in permutations(given):
-        if [m.weight.shape for m in order] == [m.weight.shape for m in own]:
-            for mine, theirs in zip(own, order):
-                mine.load_state_dict(theirs.state_dict())
-            yield reference
+class _WithReLUs(NaiveModule):
+    def forward(self, x):
+        branches = F.relu(self.branch1(x)), F.relu(self.branch2(x)), F.relu(self.branch3(x))
+        return torch.cat([*branches, self.branch4(x)], dim=1)
 
 
-def _does_the_same(model, reference, image):
-    with torch.no_grad():
-        output = model(image)
-        outputs = [net(image) for net in _with_weights_of(model, reference)]
-    return any(
-        output.shape == out.shape and torch.allclose(output, out, atol=1e-5) for out in outputs
-    )
+class _ReLUBehindAll(NaiveModule):
+    def forward(self, x):
+        return F.relu(super().forward(x))
 
 
 def _observe_naive(answer):
-    model = _built(answer, NaiveModule, 192)
-    image = torch.rand(1, 192, 6, 6)  # nothing negative, as behind a ReLU
-    output = output_of(model, image)
-    seen = {"output shape for (1, 192, 6, 6)": tuple(output.shape)}
-    output.sum().backward()
-    seen["every weight takes part"] = all(p.grad is not None for p in model.parameters())
-    seen["parameters with bias"] = sum(p.numel() for p in model.parameters())
-    widths = [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)]
-    seen["output channels of the convolutions"] = sorted(widths)
-    if tuple(output.shape) != (1, 416, 6, 6) or sorted(widths) != [32, 64, 128]:
-        return seen
-    sums = []
-    with torch.no_grad():
-        for net in _with_weights_of(model, NaiveModule(192)):
-            # A ReLU on the branches is welcome.
-            sums += [kind(net(image)).square().sum((0, 2, 3)) for kind in (F.relu, nn.Identity())]
-    got = output.detach().square().sum((0, 2, 3))  # a number per channel
-    seen["the branches are 1x1, 3x3, 5x5 and 3x3 max pooling, in this order"] = any(
-        torch.allclose(got, wanted, rtol=1e-4) for wanted in sums
-    )
-    seen["so they are, in whatever order"] = any(
-        torch.allclose(got.sort()[0], wanted.sort()[0], rtol=1e-4) for wanted in sums
-    )
-    return seen
+    cases = (((192,), (1, 192, 6, 6)), ((5,), (2, 5, 7, 7)))
+    return observe_cases(answer, NaiveModule, cases, accept=(_WithReLUs, _ReLUBehindAll))
 
 
 # -- wrong_axis: concatenated along the batch, then a pooling that is a convolution
@@ -332,34 +298,7 @@ class _ReLULost(EqualBranches):
 
 
 def _observe_axis(answer):
-    model = _built(answer, EqualBranches, 24)
-    image = torch.rand(2, 24, 6, 6)
-    seen = {
-        "output shape for (2, 24, 6, 6)": tuple(output_of(model, image).shape),
-        "parameters with bias": sum(p.numel() for p in model.parameters()),
-    }
-    count = sum(p.numel() for p in EqualBranches(24).parameters())
-    if [*seen.values()] != [(2, 48, 6, 6), count]:
-        return seen
-    right = "the branches are 1x1, then 1x1, ReLU and 3x3, then 3x3 max pooling and 1x1"
-    wrong = {
-        "the pooling takes the maximum": _AveragePooling,
-        "there is a pooling": _NoPooling,
-        "there is a ReLU": _ReLULost,
-    }
-    seen[right] = _does_the_same(model, EqualBranches(24), image)
-    return seen | {name: not _does_the_same(model, w(24), image) for name, w in wrong.items()}
-
-
-def _built(answer, solution, inputs):
-    if isinstance(answer, nn.Module):
-        raise ValueError("give the class itself, without calling it")
-    model = called(answer, solution, inputs)
-    if not isinstance(model, nn.Module):
-        raise ValueError(
-            f"expected a class of modules, got one that makes a {type(model).__name__}"
-        )
-    return model
+    return observe_cases(answer, EqualBranches, (((24,), (2, 24, 6, 6)), ((6,), (1, 6, 5, 7))))
 
 
 # -- budget: another row for module 3b
@@ -386,6 +325,8 @@ def _observe_budget(answer):
     )
     return {
         "channels that come out": n1x1 + n3x3 + n5x5 + pool_proj,
+        "at least 64 channels of the 1x1": at_least(n1x1, 64),
+        "at least 32 channels of the pool projection": at_least(pool_proj, 32),
         "at least 128 of the 3x3 and 64 of the 5x5": n3x3 >= 128 and n5x5 >= 64,
         "reductions no narrower than a third of their branch": 3 * n3x3_reduce >= n3x3
         and 3 * n5x5_reduce >= n5x5,

@@ -10,6 +10,9 @@ from cnnlab.course.exercises.ch08_answers import (
     _InPlace,
     _NoAddition,
     _NoLastRelu,
+    _NoReluBetween,
+    _NormForgotten,
+    _NormGone,
     _observe_block,
     _observe_budget,
     _observe_pre_block,
@@ -125,6 +128,15 @@ exercises = Exercises(
                 _NoLastRelu,
                 "The correction may be negative now. But this is the paper's "
                 "block, which ends with a ReLU *after* the addition.",
+            ),
+            Mistake(
+                _NormForgotten,
+                "The second batch norm is there, but the branch does not call it any more.",
+            ),
+            Mistake(_NormGone, "The batch norms are gone: each convolution is followed by one."),
+            Mistake(
+                _NoReluBetween,
+                "The end is right. But the ReLU between the two convolutions is gone.",
             ),
             Mistake(_NoAddition, "Now the input is not added any more: that is a plain block."),
         ),

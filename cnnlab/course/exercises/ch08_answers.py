@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.course.exercises.built import observe_built
+from cnnlab.course.exercises.built import observe_cases
 from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import called, output_of, reads_of
 from cnnlab.models.resnet import BasicBlock, ResNet
@@ -81,14 +81,13 @@ class _ProjectsWithoutNorm(ResidualBlock):
 
 
 def _observe_residual(answer):
-    found = {}
-    for before, after, stride in ((8, 8, 1), (8, 16, 2)):
-        looked_at = observe_built(
-            answer, ResidualBlock, before, after, stride, shape=(4, before, 6, 6)
-        )
-        call = f"ResidualBlock({before}, {after}, {stride})"
-        found |= {f"{call}: {label}": value for label, value in looked_at.items()}
-    return found
+    cases = (
+        ((8, 8), (4, 8, 6, 6)),
+        ((8, 16, 2), (4, 8, 6, 6)),
+        ((5, 5, 2), (2, 5, 7, 7)),
+        ((4, 6, 1), (2, 4, 5, 5)),
+    )
+    return observe_cases(answer, ResidualBlock, cases)
 
 
 # -- only_grows: a ReLU at the end of the branch
@@ -124,6 +123,22 @@ class _NoAddition(Block):
         return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
 
 
+class _NormForgotten(Block):
+    def forward(self, x):
+        return F.relu(x + self.conv2(F.relu(self.bn1(self.conv1(x)))))
+
+
+class _NormGone(Block):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.bn1 = self.bn2 = nn.Identity()
+
+
+class _NoReluBetween(Block):
+    def forward(self, x):
+        return F.relu(x + self.bn2(self.conv2(self.bn1(self.conv1(x)))))
+
+
 def _last(block, kind):
     """The block's last layer of a kind."""
     found = [layer for layer in block.modules() if isinstance(layer, kind)]
@@ -132,7 +147,7 @@ def _last(block, kind):
     return found[-1]
 
 
-def _observe_block(answer):
+def _seen_in_block(answer):
     image = torch.rand(4, 8, 6, 6)  # as after a ReLU: nothing negative
     block = _build(answer, Block)
     reads = reads_of([_last(block, nn.Conv2d)])
@@ -149,6 +164,13 @@ def _observe_block(answer):
         "no output is negative": bool((output >= 0).all()),
         "with its last norm at zero, the block passes its input on": passes,
         "conv2 reads nothing below zero, as behind a ReLU": all((x >= 0).all() for x in reads),
+    }
+
+
+def _observe_block(answer):
+    return {
+        **_seen_in_block(answer),
+        **observe_cases(answer, Block, (((8,), (4, 8, 6, 6)), ((3,), (2, 3, 5, 5)))),
     }
 
 
@@ -186,7 +208,7 @@ class _ReluDropped(PreBlock):
         return x + self.conv2(self.relu(self.bn(self.conv1(x))))
 
 
-def _observe_pre_block(answer):
+def _seen_in_pre_block(answer):
     image = torch.randn(4, 8, 6, 6)
     given, block = image.clone(), _build(answer, PreBlock)
     conv2, norm = _last(block, nn.Conv2d), _last(block, nn.BatchNorm2d)
@@ -208,6 +230,13 @@ def _observe_pre_block(answer):
         "the branch begins with a ReLU: it does not see values below zero": blind,
         "the batch norm is used": not torch.equal(norm.running_mean, before),
         "conv2 reads nothing below zero, as behind a ReLU": all((x >= 0).all() for x in reads),
+    }
+
+
+def _observe_pre_block(answer):
+    return {
+        **_seen_in_pre_block(answer),
+        **observe_cases(answer, PreBlock, (((8,), (4, 8, 6, 6)), ((3,), (2, 3, 5, 5)))),
     }
 
 
@@ -240,6 +269,7 @@ def _observe_budget(answer):
     table, depth = trace(model, (3, 32, 32)), 2 * sum(blocks) + 2
     return {
         f"at least {DEPTH} layers: 2 per block, the stem, the linear layer": at_least(depth, DEPTH),
+        "the first stage is at least 8 wide": at_least(widths[0], 8),
         f"the last stage is at least {WIDTH} wide": at_least(widths[-1], WIDTH),
         f"at most {PARAMETERS:,} parameters": at_most(table.params, PARAMETERS),
         f"at most {MACS:,} MACs": at_most(table.macs, MACS),

@@ -9,6 +9,7 @@ from cnnlab.course.exercises.ch09_answers import (
     _ClonesAtTheDoor,
     _ForgetsItsInput,
     _GivesOnlyTheNew,
+    _more,
     _NormsBehind,
     _observe_budget,
     _observe_layer,
@@ -127,6 +128,7 @@ exercises = Exercises(
             (16, 12, (12, 12, 12), 1.0),
             (9, 5, (2, 2), 0.5),
         ),
+        more=_more,
         mistakes=(
             Mistake(
                 _also_after_the_last,

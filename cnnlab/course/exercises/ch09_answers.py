@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from cnnlab.course.exercises.built import observe_built
+from cnnlab.course.exercises.built import observe_cases
 from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import called, output_of, reads_of
 from cnnlab.course.explorers.ch09_dense_block import dense
@@ -73,7 +73,8 @@ class _WithoutBottleneck(nn.Module):
 
 
 def _observe_layer(answer):
-    return observe_built(answer, DenseLayer, 12, 4, shape=(2, 12, 5, 5))
+    cases = (((12, 4), (2, 12, 5, 5)), ((5, 3), (1, 5, 6, 4)))
+    return observe_cases(answer, DenseLayer, cases)
 
 
 # -- widths: what enters each block, and what leaves the last one
@@ -117,6 +118,11 @@ def _rounded_up(stem, growth, blocks, compression):
         width = found[-1] + layers * growth
         found.append(math.ceil(width * compression) if number < len(blocks) else width)
     return found
+
+
+def _more(draw):
+    blocks = tuple(draw.randint(1, 9) for _ in range(draw.randint(1, 4)))
+    return draw.randint(1, 99), draw.randint(1, 49), blocks, draw.choice((0.5, 0.25, 1.0))
 
 
 # -- polite: an in-place ReLU on a feature that others still read
@@ -165,7 +171,7 @@ class _ForgetsItsInput(TwoLayers):
         return super().forward(x)[:, self.conv1.in_channels :]
 
 
-def _observe_polite(build):
+def _seen_in_polite(build):
     if not (isinstance(build, type) and issubclass(build, nn.Module)):
         raise ValueError("give the class itself, a subclass of nn.Module, without calling it")
     model, x = called(build, TwoLayers, 8, 4), torch.randn(1, 8, 6, 6)
@@ -183,6 +189,11 @@ def _observe_polite(build):
         "the first 8 channels that come out are the input": stands,
         "the tensor that was given is unchanged": torch.equal(given, x),
     }
+
+
+def _observe_polite(build):
+    cases = (((8, 4), (1, 8, 6, 6)), ((3, 2), (2, 3, 5, 5)))
+    return {**_seen_in_polite(build), **observe_cases(build, TwoLayers, cases)}
 
 
 # -- budget: a block from 64 channels

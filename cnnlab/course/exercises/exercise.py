@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+import random
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -36,6 +37,7 @@ from cnnlab.course.exercises.verdict import Mistake, Verdict
 from cnnlab.course.look import Card, show_card
 
 LEVELS = ("recall", "compute", "implement", "spot the bug", "design")
+MORE_CASES = 30
 
 
 class Exercise:
@@ -49,6 +51,7 @@ class Exercise:
     right answers; `at_most` and `at_least` also tell what was got. `observe` may raise ValueError
     with a sentence.
 
+    `more` draws another case of a function; `MORE_CASES` of them are tried besides `cases`.
     `tolerance` is relative, for floats and tensors. `reveal` says whether a diagnosis tells the
     expected value (default: not for kind "value"). `working` is code or text shown with the
     solution of kind "value". `seconds` limits the CPU time of each of a check's calls of the
@@ -64,6 +67,7 @@ class Exercise:
         solution: object,
         *,
         cases: Sequence[tuple] = (),
+        more: Callable[[random.Random], tuple] | None = None,
         observe: Callable[[object], dict] | None = None,
         mistakes: Sequence[Mistake] = (),
         hints: Sequence[str] = (),
@@ -76,6 +80,10 @@ class Exercise:
         self.name, self.title, self.level, self.minutes = name, title, level, minutes
         self.answer = solution
         self.cases = tuple(c if isinstance(c, tuple) else (c,) for c in cases)
+        if more is not None:
+            draw = random.Random(0)  # the same ones each time
+            self.cases += tuple(more(draw) for _ in range(MORE_CASES))
+        self.more = more
         self.observe, self.mistakes, self.hints = observe, tuple(mistakes), tuple(hints)
         self.note, self.working = note, working
         self.tolerance, self.seconds = tolerance, seconds
@@ -192,6 +200,11 @@ class Exercise:
         # The solution first, without a limit: what a check imports is imported here.
         expected = self._observations(self.answer, None)
         broken = [o for o in expected.values() if isinstance(o, Failure) and not self._meant(o)]
+        broken += [
+            Failure(f"not fulfilled: {label}, got {o}")
+            for label, o in expected.items()
+            if isinstance(o, Bound) and not o.met
+        ]
         if broken:
             message = (
                 "The check itself is broken: it cannot examine its own solution "

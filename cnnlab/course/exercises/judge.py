@@ -171,7 +171,7 @@ def is_tensor(value: object) -> bool:
 def plain_text(value: object) -> str:
     """A value as a learner writes it, short: 36,864; 0.3333; [1, 2]; a 2x3 tensor."""
     if is_tensor(value):
-        few = value.numel() <= 24 and not value.is_complex()
+        few = value.numel() <= 48 and not value.is_complex()
         return f"torch.tensor({_nested(value.tolist())})" if few else describe(value)
     if isinstance(value, bool) or value is None:
         return str(value)

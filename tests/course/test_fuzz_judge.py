@@ -1,0 +1,63 @@
+"""A short form of the fuzz of the judge, and two holes that it must find."""
+
+import importlib
+
+import pytest
+import torch
+from torch import nn
+
+from cnnlab.course.exercises.exercise import Exercise
+from tests.tools.fuzz_judge import _same_module, can_be_fuzzed, fuzz
+
+CASES = [
+    (chapter, exercise)
+    for chapter in (f"{n:02}" for n in range(10))
+    for exercise in importlib.import_module(f"cnnlab.course.exercises.ch{chapter}").exercises
+    if can_be_fuzzed(exercise, chapter)
+]
+
+
+@pytest.mark.parametrize("chapter, exercise", CASES, ids=lambda x: getattr(x, "name", x))
+def test_no_wrong_pass_and_no_right_answer_refused(chapter, exercise):
+    report = fuzz(exercise, 12, chapter)
+    assert (report.wrong_passes, report.refused, report.unjudged) == ([], [], [])
+
+
+def size(pixels, kernel, stride):
+    return (pixels - kernel) // stride + 1
+
+
+class Branch(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return torch.relu(self.conv(x))
+
+
+def test_a_planted_hole_in_the_cases_is_found():
+    """All strides are 1: whoever forgets the stride passes."""
+    options = {"cases": ((9, 3, 1),), "hints": ("h",), "note": "n"}
+    holed = Exercise("holed", "t", "implement", 1, size, **options)
+
+    def truth(one, other):
+        try:
+            return all(one(9, 3, s) == other(9, 3, s) for s in (1, 2, 3))
+        except Exception:
+            return False
+
+    assert fuzz(holed, 150, truth=truth).wrong_passes
+
+
+def test_a_planted_hole_in_what_is_observed_is_found():
+    """Only shapes and parameters: whoever drops the ReLU passes."""
+
+    def observe(answer):
+        model = answer(4)
+        out = model(torch.zeros(1, 4, 6, 6))
+        return {"shape": tuple(out.shape), "parameters": sum(p.numel() for p in model.parameters())}
+
+    holed = Exercise("holed", "t", "implement", 1, Branch, observe=observe, hints=("h",), note="n")
+    found = fuzz(holed, 60, truth=lambda a, b: _same_module(a, b, (4,), (1, 4, 6, 6)))
+    assert any("_same(self.conv(x))" in text for text in found.wrong_passes)
