@@ -63,37 +63,32 @@ exercises = Exercises(
     ),
     Exercise(
         "chain",
-        "Sizes after each of three layers",
+        "Sizes after three layers",
         "compute",
         4,
         (48, 23, 19),
         mistakes=(
             Mistake(
-                (48, 23, 21),
-                "The last layer has dilation 2: three taps then span 5 pixels, not 3.",
+                (48, 23, 21), "The last layer has dilation 2: three taps then span 5 pixels, not 3."
             ),
             Mistake(
                 (48, 23, 18),
-                "Two sizes are right. In the last layer a kernel of 3 with dilation 2 spans "
-                "2 x (3 - 1) + 1 = 5 pixels; the first window needs no step, so add 1.",
-            ),
-            Mistake(
-                (48, 23, 17),
-                "Two sizes are right. A kernel of 3 with dilation 2 spans 2 x (3 - 1) + 1 = 5 "
-                "pixels: there is a gap between two taps only.",
+                "In the last layer a kernel of 3 with dilation 2 spans 2 x (3 - 1) + 1 = 5 "
+                "pixels. And add 1, for the first window.",
             ),
             Mistake(
                 (48, 24, 20),
-                "You rounded a half up. Without ceil mode the last window must fit: round down.",
-            ),
-            Mistake(
-                (49, 24, 20),
-                "You rounded halves up. Without ceil mode the last window must fit: round down.",
+                "In the pooling you rounded a half up. Without ceil mode the last window must "
+                "fit: round down.",
             ),
             Mistake(
                 (47, 22, 17),
                 "There is one output more than there are steps: the first window needs no "
                 "step. Add 1 in each layer.",
+            ),
+            Mistake(
+                (45, 22, 18),
+                "You left out the first layer's padding: 3 pixels on each side, 6 in all.",
             ),
         ),
         hints=(
