@@ -241,7 +241,7 @@ class NoParameter(nn.Module):
     "exercise, answer, words",
     [
         ("only_grows", OnlyShrinks, "not fulfilled: some outputs lie above their inputs"),
-        ("only_grows", NoReluBetween, "not fulfilled: conv2 reads nothing below zero"),
+        ("only_grows", NoReluBetween, "the ReLU between the two convolutions is gone"),
         ("only_grows", OnlyShortcut, "not fulfilled: some outputs lie"),
         ("in_place", PreOnlyShortcut, "not fulfilled: the branch adds something"),
         ("in_place", PreNoNorm, "not fulfilled: the batch norm is used"),

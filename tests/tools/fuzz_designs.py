@@ -4,11 +4,13 @@ designed where that can be done; and fresh arguments and inputs for the modules 
 from __future__ import annotations
 
 import random
+from functools import cache
 
 import torch
 from torch import nn
 
 from cnnlab.models.googlenet import Row
+from tests.tools.stored import measure_flow
 
 
 def _count(layers: list[nn.Module]) -> int:
@@ -55,7 +57,7 @@ def _mixing(answer) -> bool:
         before = after
     if before != 64 or sum(layer.kernel_size[0] - 1 for layer in layers) < 2:
         return False
-    if min(layer.out_channels for layer in layers) < 32 or _count(layers) > 6_000:
+    if min(layer.out_channels for layer in layers) < 16 or _count(layers) > 6_000:
         return False
     reach = torch.eye(64)
     for layer in layers:
@@ -124,6 +126,29 @@ def _dense(answer) -> bool:
     return outputs >= 256 and layers >= 8 and weights <= 290_000 and kept <= 3_000
 
 
+@cache
+def _flows(activation, init, norm) -> bool:
+    """By the network itself, in place of the stored numbers."""
+    if activation not in STATES[0] or init not in STATES[1] or not isinstance(norm, bool):
+        return False
+    passed = measure_flow(56, activation, init, norm, False)
+    shares = passed.gradients
+    differ = passed.spreads[-1] / passed.spreads[0]
+    return min(shares) >= 0.002 and max(shares) <= 5 and 0.5 <= differ <= 100
+
+
+STATES = (("sigmoid", "tanh", "ReLU"), ("Xavier", "He", "small, 0.01", "large, 0.3"))
+
+
+def _healthy(answer) -> bool:
+    return len(answer) == 3 and _flows(*answer)
+
+
+def _recipe(draw: random.Random):
+    made = tuple(draw.choice((*names, "LeCun")) for names in STATES)
+    return (*made, draw.choice((True, False, 1, None)))
+
+
 def _pairs(draw: random.Random):
     return [
         (draw.choice((1, 3, 5, 7, 9)), draw.choice((1, 16, 24, 32, 48, 64)))
@@ -162,6 +187,7 @@ DESIGNS = {
         lambda draw: [draw.randint(1, 40) for _ in range(draw.randint(3, 5))],
         _dilations,
     ),
+    "healthy": (_recipe, _healthy),
     "mixing": (_triples, _mixing),
     "small_budget": (_vgg, _small),
     "03.budget": (_pairs, _kernels),
@@ -214,6 +240,11 @@ def _strided(draw):
     return (before, after, draw.randint(1, 2)), shape
 
 
+def _head(draw):
+    features = draw.randint(3, 30)
+    return (features, draw.randint(2, 9)), (draw.randint(1, 20), features)
+
+
 # name: fresh arguments of the class and the shape of its input
 MODULES = {
     "lenet": lambda draw: ((), (draw.randint(1, 3), 1, 32, 32)),
@@ -222,6 +253,7 @@ MODULES = {
     "block": _one,
     "shared_layer": _stack,
     "towers": _towers,
+    "head": _head,
     "naive_module": _one,
     "wrong_axis": _one,
     "module": _module,

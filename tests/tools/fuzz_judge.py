@@ -14,7 +14,9 @@ import ast
 import copy
 import importlib
 import inspect
+import pkgutil
 import random
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -22,9 +24,12 @@ from dataclasses import dataclass, field
 
 import torch
 
+from cnnlab.course import exercises as package
 from cnnlab.course.exercises.exercise import MORE_CASES, Exercise
 from cnnlab.course.exercises.sandbox import Failure, attempt
 from tests.tools.fuzz_designs import DESIGNS, MODULES
+from tests.tools.fuzz_functions import FUNCTIONS
+from tests.tools.fuzz_styles import faults
 
 FRESH = 20
 
@@ -34,7 +39,7 @@ class Report:
     """What the fuzz of one exercise found; every list holds answers as text."""
 
     name: str
-    tried: int = 0
+    tried: int = 0  # answers, of which `right` are right and all others wrong
     right: int = 0
     wrong_passes: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -43,19 +48,19 @@ class Report:
 
     def row(self) -> str:
         counts = (self.wrong_passes, self.refused, self.false_diagnoses, self.unjudged)
-        return f"{self.name:22} {self.tried:6} {self.right:6} " + " ".join(
+        return f"{self.name:16} {self.tried - self.right:6} {self.right:6} " + " ".join(
             f"{len(found):7}" for found in counts
         )
 
 
-HEAD = f"{'exercise':22} {'tried':>6} {'right':>6} wrong+  right-  false   unjudged"
+HEAD = f"   {'exercise':16} {'wrong':>6} {'right':>6}  passed refused  misled unjudged"
 
 
 def fuzz(exercise: Exercise, number: int, chapter: str = "", truth: Truth | None = None) -> Report:
     draw, report = random.Random(0), Report(exercise.name)
     key = exercise.name if exercise.name in DESIGNS else f"{chapter}.{exercise.name}"
     design = DESIGNS.get(key)
-    truth = truth or truth_of(exercise, design)
+    truth = truth or truth_of(exercise, design, key)
     quick = copy.copy(exercise)
     quick.seconds = 0.5  # mutants loop
     for text, answer in answers(exercise, number, draw, design):
@@ -71,7 +76,8 @@ def fuzz(exercise: Exercise, number: int, chapter: str = "", truth: Truth | None
             report.refused.append(f"{text}\n  {verdict.message}")
         else:
             told = [m for m in exercise.mistakes if m.message in verdict.message]
-            if told and not design and not truth(answer, told[0].answer):
+            alone = design or exercise.name in FUNCTIONS  # the truth knows right answers only
+            if told and not alone and not truth(answer, told[0].answer):
                 report.false_diagnoses.append(f"{text}\n  {verdict.message}")
     return report
 
@@ -81,10 +87,14 @@ def fuzz(exercise: Exercise, number: int, chapter: str = "", truth: Truth | None
 Truth = Callable[[object, object], bool]
 
 
-def truth_of(exercise: Exercise, design: tuple | None = None) -> Truth:
+def truth_of(exercise: Exercise, design: tuple | None = None, key: str = "") -> Truth:
     """Whether an answer does the same as another one, on cases that the judge does not hold."""
     if exercise.kind == "value":
         return _same_value
+    if key.rpartition(".")[2] in FUNCTIONS:
+        holds = FUNCTIONS[key.rpartition(".")[2]]
+        assert holds(exercise.answer), f"{key}: the truth refuses the solution"
+        return lambda one, other: attempt(lambda: holds(one), None, 2.0, []) is True
     if exercise.kind == "function":
         draw = random.Random(4711)
         fresh = [exercise.more(draw) for _ in range(FRESH * MORE_CASES)]
@@ -300,8 +310,17 @@ class _Same:
 
 def can_be_fuzzed(exercise: Exercise, chapter: str) -> bool:
     if exercise.kind == "module":
-        return bool({exercise.name, f"{chapter}.{exercise.name}"} & {*DESIGNS, *MODULES})
+        known = {*DESIGNS, *MODULES, *FUNCTIONS}
+        return bool({exercise.name, f"{chapter}.{exercise.name}"} & known)
     return exercise.kind == "value" or exercise.more is not None
+
+
+def exercises() -> Iterator[tuple[str, Exercise]]:
+    """(chapter, exercise) of all chapters that there are."""
+    for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+        if re.fullmatch(r"ch\d\d", module):
+            found = importlib.import_module(f"{package.__name__}.{module}")
+            yield from ((module[2:], exercise) for exercise in found.exercises)
 
 
 def main(arguments: list[str]) -> int:
@@ -309,19 +328,22 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     bad = 0
     print(HEAD)
-    for chapter in (f"{n:02}" for n in range(10)):
-        for exercise in importlib.import_module(f"cnnlab.course.exercises.ch{chapter}").exercises:
-            if arguments and f"{chapter}.{exercise.name}" not in arguments:
-                continue
-            if not can_be_fuzzed(exercise, chapter):
-                print(chapter, f"{exercise.name:22} no truth of its own: not fuzzed")
-                continue
-            report = fuzz(exercise, number, chapter)
-            print(chapter, report.row(), flush=True)
-            for kind in ("wrong_passes", "refused", "false_diagnoses", "unjudged"):
-                for text in getattr(report, kind)[:4]:
-                    print(textwrap.indent(f"{kind}: {text}", "      "), flush=True)
-            bad += len(report.wrong_passes) + len(report.refused)
+    for chapter, exercise in exercises():
+        if arguments and not {chapter, f"{chapter}.{exercise.name}"} & {*arguments}:
+            continue
+        tried, wrong = faults(exercise)
+        print(chapter, f"{exercise.name:16} styles: {tried} tried, {len(wrong)} wrong", flush=True)
+        for text in wrong:
+            print(f"      {text[:300]}", flush=True)
+        if not can_be_fuzzed(exercise, chapter):
+            print(chapter, f"{exercise.name:16} no truth of its own: not fuzzed")
+            continue
+        report = fuzz(exercise, number, chapter)
+        print(chapter, report.row(), flush=True)
+        for kind in ("wrong_passes", "refused", "false_diagnoses", "unjudged"):
+            for text in getattr(report, kind)[:4]:
+                print(textwrap.indent(f"{kind}: {text}", "      "), flush=True)
+        bad += len(report.wrong_passes) + len(report.refused) + len(wrong)
     return bool(bad)
 
 

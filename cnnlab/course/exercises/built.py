@@ -64,7 +64,7 @@ def observe_cases(
 
     def observed(module: Callable[..., nn.Module]) -> dict[str, object]:
         return {
-            f"with {arguments}: {label}" if len(cases) > 1 else label: value
+            f"{_words(arguments, shape) * (len(cases) > 1)}{label}": value
             for arguments, shape in cases
             for label, value in observe_built(module, reference, *arguments, shape=shape).items()
         }
@@ -74,6 +74,10 @@ def observe_cases(
         if difference_of(found, observed(other), 1e-5, reveal=True) is None:
             return observed(reference)
     return found
+
+
+def _words(arguments: tuple, shape: Sequence[int]) -> str:
+    return f"with {arguments}, for {tuple(shape)}: " if arguments else f"for {tuple(shape)}: "
 
 
 def made(answer: object, reference: Callable, *arguments: object) -> nn.Module:

@@ -97,7 +97,7 @@ class _Relu(MyLeNet):
 
 
 def _observe_lenet(answer):
-    return observe_cases(answer, MyLeNet, (((), (2, 1, 32, 32)),))
+    return observe_cases(answer, MyLeNet, (((), (2, 1, 32, 32)), ((), (1, 1, 32, 32))))
 
 
 class Small(nn.Module):
@@ -158,7 +158,10 @@ class _WithoutTanh(Small):
 
 
 def _observe_batch(answer):
-    return {**_shapes(answer), **observe_cases(answer, Small, (((), (3, 1, 32, 32)),))}
+    return {
+        **_shapes(answer),
+        **observe_cases(answer, Small, (((), (3, 1, 32, 32)), ((), (1, 1, 32, 32)))),
+    }
 
 
 def _more(draw):

@@ -160,7 +160,7 @@ def _halve_too_late():
     )
 
 
-LEAST_CHANNELS = 64  # fewer would squeeze all 64 through a few
+LEAST_CHANNELS = 32  # fewer would squeeze all 64 through a few
 
 
 def _observe_halving(build: Callable[[], nn.Module]) -> dict[str, object]:

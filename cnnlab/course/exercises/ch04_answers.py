@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import GeometryError, conv_params
-from cnnlab.course.exercises.built import made, observe_cases
+from cnnlab.course.exercises.built import made, observe_built, observe_cases
 from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import output_of
 from cnnlab.course.explorers.ch04_grouped import layer, through
@@ -188,9 +188,11 @@ def _observe_head(build):
         bent = model(features) + model(-features) - 2 * model(0 * features)
     if tuple(still[0].shape) != (64, 5):
         return {"shape for an input of (64, 20)": tuple(still[0].shape)}
+    built = observe_built(build, Head, 20, 5, shape=(3, 20))
     gap = (torch.stack(passes).mean(0) - still[0]).abs().mean() / still[0].std()
     return {
         "shape for an input of (64, 20)": tuple(still[0].shape),
+        "parameters for (20, 5)": built["parameters"],
         "two passes agree after model.eval()": torch.equal(*still),
         "two passes differ after model.train()": not torch.equal(*passes[:2]),
         "the mean of many training passes is near the pass after model.eval()": bool(gap < 0.1),
@@ -198,6 +200,7 @@ def _observe_head(build):
         "dropout acts before the last layer: no logit is set to 0": not any(
             (logits == 0).any() for logits in passes
         ),
+        "output in evaluation": built["output in evaluation"],
     }
 
 
@@ -232,6 +235,6 @@ def _observe_mixing(answer):
         "the last layer has 64 output channels": before == 64,
         "the view is at least 3 x 3": at_least(view, 3),
         "every output depends on every input": all(all(row) for row in reached),
-        "no layer has fewer than 32 output channels": at_least(narrowest, 32),
+        "no layer has fewer than 16 output channels": at_least(narrowest, 16),
         f"at most {MIXING_WEIGHTS:,} weights": at_most(weights, MIXING_WEIGHTS),
     }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import conv_params
-from cnnlab.course.exercises.built import observe_built, observe_cases
+from cnnlab.course.exercises.built import made, observe_built, observe_cases
 from cnnlab.course.exercises.judge import at_least, at_most
-from cnnlab.course.exercises.sandbox import called
+from cnnlab.course.exercises.sandbox import called, output_of
 from cnnlab.models import count
 from cnnlab.models.googlenet import TABLE, Row
 
@@ -71,16 +73,12 @@ def _observe_collapse(answer):
             f"the function gives a {type(merged).__name__}, expected an nn.Linear; "
             "make one, copy the weights into it and return it"
         )
+    wanted = b(a(others))
     try:
         other = answer(a, b)(others)
     except RuntimeError:  # shapes that do not fit
-        other = None
-    wanted = b(a(others))
-    joins = (
-        other is not None
-        and other.shape == wanted.shape
-        and torch.allclose(other, wanted, atol=1e-5)
-    )
+        other = torch.zeros(())
+    joins = other.shape == wanted.shape and torch.allclose(other, wanted, atol=1e-5)
     return {
         "it is a single nn.Linear": isinstance(merged, nn.Linear),
         "output for zeros": merged(torch.zeros(1, 6)).detach(),
@@ -200,9 +198,7 @@ class _WrongPaddingName(NaiveModule):
 
 class _FirstBranchTwice(NaiveModule):
     def forward(self, x):
-        return torch.cat(
-            [self.branch1(x), self.branch1(x), self.branch3(x), self.branch4(x)], dim=1
-        )
+        return torch.cat([self.branch1(x), self.branch1(x), self.branch3(x), self.branch4(x)], 1)
 
 
 class _NoPadding(NaiveModule):
@@ -213,9 +209,7 @@ class _NoPadding(NaiveModule):
 
 class _OtherOrder(NaiveModule):
     def forward(self, x):
-        return torch.cat(
-            [self.branch2(x), self.branch1(x), self.branch3(x), self.branch4(x)], dim=1
-        )
+        return torch.cat([self.branch2(x), self.branch1(x), self.branch3(x), self.branch4(x)], 1)
 
 
 class _WithReLUs(NaiveModule):
@@ -229,9 +223,56 @@ class _ReLUBehindAll(NaiveModule):
         return F.relu(super().forward(x))
 
 
+def _with_weights_of(model, reference):
+    """`reference` with the convolutions of `model` in the places of its own, each way that fits."""
+    own, given = (
+        [m for m in net.modules() if isinstance(m, nn.Conv2d)] for net in (reference, model)
+    )
+    for order in permutations(given):
+        if [m.weight.shape for m in order] == [m.weight.shape for m in own]:
+            for mine, theirs in zip(own, order):
+                mine.load_state_dict(theirs.state_dict())
+            yield reference
+
+
+def _does_the_same(model, reference, image):
+    with torch.no_grad():
+        outputs = [net(image) for net in _with_weights_of(model, reference)]
+        return any(torch.allclose(model(image), out, atol=1e-5) for out in outputs)
+
+
+_ORDER = "the branches are 1x1, 3x3, 5x5 and 3x3 max pooling, in this order"
+
+
+def _seen_in_naive(answer):
+    model = made(answer, NaiveModule, 192)
+    image = torch.rand(1, 192, 6, 6)  # nothing negative, as behind a ReLU
+    output = output_of(model, image)
+    seen = {"output shape for (1, 192, 6, 6)": tuple(output.shape)}
+    seen["parameters with bias"] = sum(p.numel() for p in model.parameters())
+    widths = sorted(m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d))
+    seen["output channels of the convolutions"] = widths
+    if tuple(output.shape) != (1, 416, 6, 6) or widths != [32, 64, 128]:
+        return seen
+    sums = []
+    with torch.no_grad():
+        for net in _with_weights_of(model, NaiveModule(192)):
+            # A ReLU on the branches is welcome.
+            sums += [kind(net(image)).square().sum((0, 2, 3)) for kind in (F.relu, nn.Identity())]
+    got = output.detach().square().sum((0, 2, 3))  # a number per channel
+    seen[_ORDER] = any(torch.allclose(got, wanted, rtol=1e-4) for wanted in sums)
+    seen["so they are, in whatever order"] = any(
+        torch.allclose(got.sort()[0], wanted.sort()[0], rtol=1e-4) for wanted in sums
+    )
+    return seen
+
+
 def _observe_naive(answer):
+    seen = _seen_in_naive(answer)
+    if seen.get(_ORDER) is False:
+        return seen
     cases = (((192,), (1, 192, 6, 6)), ((5,), (2, 5, 7, 7)))
-    return observe_cases(answer, NaiveModule, cases, accept=(_WithReLUs, _ReLUBehindAll))
+    return seen | observe_cases(answer, NaiveModule, cases, accept=(_WithReLUs, _ReLUBehindAll))
 
 
 # -- wrong_axis: concatenated along the batch, then a pooling that is a convolution
@@ -297,8 +338,30 @@ class _ReLULost(EqualBranches):
         self.branch2 = nn.Sequential(nn.Conv2d(inputs, 8, 1), nn.Conv2d(8, 16, 3, padding=1))
 
 
+def _seen_in_axis(answer):
+    model = made(answer, EqualBranches, 24)
+    image = torch.rand(2, 24, 6, 6)
+    seen = {
+        "output shape for (2, 24, 6, 6)": tuple(output_of(model, image).shape),
+        "parameters with bias": sum(p.numel() for p in model.parameters()),
+    }
+    count = sum(p.numel() for p in EqualBranches(24).parameters())
+    if [*seen.values()] != [(2, 48, 6, 6), count]:
+        return seen
+    right = "the branches are 1x1, then 1x1, ReLU and 3x3, then 3x3 max pooling and 1x1"
+    wrong = {
+        "the pooling takes the maximum": _AveragePooling,
+        "there is a pooling": _NoPooling,
+        "there is a ReLU": _ReLULost,
+    }
+    seen[right] = _does_the_same(model, EqualBranches(24), image)
+    return seen | {name: not _does_the_same(model, w(24), image) for name, w in wrong.items()}
+
+
 def _observe_axis(answer):
-    return observe_cases(answer, EqualBranches, (((24,), (2, 24, 6, 6)), ((6,), (1, 6, 5, 7))))
+    cases = (((24,), (2, 24, 6, 6)), ((6,), (1, 6, 5, 7)))
+    seen = _seen_in_axis(answer)
+    return seen if False in seen.values() else seen | observe_cases(answer, EqualBranches, cases)
 
 
 # -- budget: another row for module 3b

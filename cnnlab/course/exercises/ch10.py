@@ -160,6 +160,7 @@ def _observe_epoch(answer):
     model.eval()  # as an epoch before it left it
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     # Shifted and stretched, so that batch norm's own statistics and a batch's differ.
+    before = [p.detach().clone() for p in model.parameters()]
     train = [(3 + 2 * torch.randn(16, 1, 4, 4), torch.randint(4, (16,))) for _ in range(5)]
     val = [(3 + 2 * torch.randn(n, 1, 4, 4), torch.randint(4, (n,))) for n in (20, 7)]
     asked = []
@@ -172,11 +173,13 @@ def _observe_epoch(answer):
     if not isinstance(found, tuple) or len(found) != 2:
         raise ValueError("the function must return two things: losses, share of val right")
     losses, share = found
+    moved = sum(float((p.detach() - b).abs().sum()) for p, b in zip(model.parameters(), before))
     return {
         "plain numbers, not tensors, are kept": not any(torch.is_tensor(loss) for loss in losses),
         "steps for which the rate was asked": asked,
         "losses": [float(torch.as_tensor(loss).detach()) for loss in losses],
         "share of the validation images right": float(share),
+        "how far the weights went": round(moved, 3),
     }
 
 

@@ -24,6 +24,7 @@ from cnnlab.course.exercises.judge import (
     difference_of,
     got_text,
     kind_of,
+    plain,
     plain_text,
 )
 from cnnlab.course.exercises.sandbox import (
@@ -243,7 +244,7 @@ class Exercise:
         if self.kind == "value":
             return {"": answer}
         if self.kind == "module":
-            outcome = attempt(lambda: dict(self.observe(answer)), answer, seconds, changed)
+            outcome = attempt(lambda: dict(self.observe(plain(answer))), answer, seconds, changed)
             if isinstance(outcome, Failure) and not outcome.own and not outcome.timed_out:
                 kind = "built or run" if inspect.isclass(answer) else "run"
                 why = (

@@ -81,8 +81,11 @@ def _number_difference(got, expected, tolerance, reveal) -> str | None:
                 "expected: int(x), or // in place of /"
             )
         return None if got == expected else _unequal(got, expected, reveal)
-    if math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance * 1e-3):
-        return None
+    try:
+        if math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance * 1e-3):
+            return None
+    except OverflowError:  # too large for a float
+        pass
     return None if got != got and expected != expected else _unequal(got, expected, reveal)
 
 
@@ -131,6 +134,10 @@ def _tensor_difference(got, expected, tolerance, reveal) -> str | None:
         return f"returned {describe(got)}, expected {describe(expected)}"
     if tuple(got.shape) != tuple(expected.shape):
         return f"has shape {tuple(got.shape)}, expected {tuple(expected.shape)}"
+    if got.dtype != expected.dtype:
+        return f"has dtype {got.dtype}, expected {expected.dtype}"
+    if got.device.type == "meta":
+        return "is on the device meta: it has a shape and no values"
     got, expected = got.detach().double().cpu(), expected.detach().double().cpu()
     if bool(got.isnan().any()) and not bool(expected.isnan().any()):
         return f"has {counted(int(got.isnan().sum()), 'NaN')} among its {got.numel():,} values"
@@ -162,34 +169,45 @@ def _unequal(got: object, expected: object, reveal: bool) -> str:
     return f"{plain_text(got)} is not it"
 
 
+def plain(value: object) -> object:
+    """NumPy's numbers and small arrays as Python's own, inside lists and tuples too."""
+    if type(value) in (list, tuple):
+        return type(value)(plain(part) for part in value)
+    small = type(value).__module__ == "numpy" and getattr(value, "size", 1000) < 1000
+    return value.tolist() if small else value
+
+
 def is_tensor(value: object) -> bool:
     """Whether it is a tensor; without importing torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def plain_text(value: object) -> str:
+def plain_text(value: object, depth: int = 3) -> str:
     """A value as a learner writes it, short: 36,864; 0.3333; [1, 2]; a 2x3 tensor."""
+    if is_tensor(value) and value.device.type == "meta":
+        return describe(value)
     if is_tensor(value):
         few = value.numel() <= 48 and not value.is_complex()
         return f"torch.tensor({_nested(value.tolist())})" if few else describe(value)
     if isinstance(value, bool) or value is None:
         return str(value)
+    if isinstance(value, numbers.Rational) and abs(value) >= 10**30:
+        return f"{'-' * (value < 0)}10^{int(abs(int(value)).bit_length() * 0.30103)} or so"
     if isinstance(value, numbers.Integral):
         return f"{value:,}" if abs(value) >= 10_000 else str(int(value))
     if isinstance(value, numbers.Real):
         return f"{float(value):.6g}"
-    if isinstance(value, (tuple, list)) and len(value) <= 12:
-        inner = ", ".join(map(plain_text, value))
+    if isinstance(value, (tuple, list)) and len(value) <= 12 and depth:
+        inner = ", ".join(plain_text(part, depth - 1) for part in value)
         if isinstance(value, list):
             return f"[{inner}]"
         return f"({inner},)" if len(value) == 1 else f"({inner})"
-    text = getattr(value, "__name__", None)
-    if not isinstance(text, str):
-        try:
-            text = repr(value)
-        except Exception:  # a class of the learner's own
-            text = f"a {type(value).__name__}"
+    try:
+        text = getattr(value, "__name__", None)
+        text = text if isinstance(text, str) else repr(value)
+    except Exception:  # a class of the learner's own
+        text = f"a {type(value).__name__}"
     if " at 0x" in text:
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

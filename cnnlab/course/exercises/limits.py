@@ -7,6 +7,7 @@ half a module would be left behind.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import signal
 import sys
@@ -18,8 +19,13 @@ from types import FrameType
 
 WAITING = 15.0  # seconds on the wall in which waiting code used no CPU
 _TICK = 0.2
+_DEAF = 5  # stops that a bare `except:` may eat
 # A process that computes gets more than this in WAITING, even as one of a hundred on a core.
 _SOME_CPU = 0.02
+
+
+# Code on its way out of a block; raised there, a stop would leave things half undone.
+_OWN = (__file__, contextlib.__file__)
 
 
 class OutOfTime(BaseException):
@@ -30,7 +36,7 @@ class _Meter:
     """What a block used so far, and the sentence that stops it."""
 
     def __init__(self, seconds: float):
-        self.seconds, self.running = seconds, True
+        self.seconds, self.running, self.stops = seconds, True, 0
         self._began = self._seen = time.process_time()
         self._since = time.monotonic()
 
@@ -39,7 +45,7 @@ class _Meter:
         used, now = time.process_time(), time.monotonic()
         if used - self._seen > _SOME_CPU:
             self._seen, self._since = used, now
-        if not self.running or _importing(frame):
+        if not self.running or _importing(frame) or frame and frame.f_code.co_filename in _OWN:
             return ""
         if used - self._began > self.seconds:
             return (
@@ -81,10 +87,13 @@ def _alarm(meter: _Meter) -> Iterator[None]:
     def look(signum, frame):
         reason = meter.verdict(frame)
         if reason:
+            meter.stops += 1
+            if meter.stops > _DEAF:  # so often that one comes between two `try`
+                signal.setitimer(signal.ITIMER_REAL, 37e-6, 53e-6)
             raise OutOfTime(reason)
 
     before = signal.signal(signal.SIGALRM, look)
-    # Looks again and again: a bare `except:` in the learner's loop may eat the first.
+    # Looks again and again: a bare `except:` in the learner's loop may eat some.
     timer = signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
     started = time.monotonic()
     try:

@@ -126,6 +126,9 @@ def restored(changed: list[str]) -> Iterator[None]:
         numpy.random.seed(0)
     place, variables = os.getcwd(), dict(os.environ)
     settings = _settings(torch)
+    for get, put, start, _ in settings.values():
+        if get() != start:
+            put(start)
     with torch.random.fork_rng(devices=[]) if torch else nullcontext():
         if torch:
             torch.random.default_generator.manual_seed(0)
@@ -135,9 +138,10 @@ def restored(changed: list[str]) -> Iterator[None]:
             random.setstate(state)
             if drawn is not None:
                 numpy.random.set_state(drawn)
-            for name, (get, put, value) in settings.items():
-                if get() != value:
+            for name, (get, put, start, value) in settings.items():
+                if get() != start:
                     changed.append(name)
+                if get() != value:
                     put(value)
             if os.environ != variables:
                 changed.append("the environment's variables")
@@ -156,19 +160,35 @@ def _is_here(place: str) -> bool:
 
 
 def _settings(torch) -> dict[str, tuple]:
-    """{name: (how to read it, how to set it, its value)} of torch's switches for all code."""
-    if torch is None:
-        return {}
+    """{name: (how to read it, how to set it, its value in a check, its value now)} of switches
+    for all code."""
     switches = {
-        "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
-        "torch's gradient switch": (torch.is_grad_enabled, torch.set_grad_enabled),
-        "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
-        "torch's deterministic mode": (
-            torch.are_deterministic_algorithms_enabled,
-            torch.use_deterministic_algorithms,
-        ),
+        "Python's recursion limit": (sys.getrecursionlimit, sys.setrecursionlimit),
+        "sys.stdout": (lambda: sys.stdout, lambda stream: setattr(sys, "stdout", stream)),
     }
-    return {name: (get, put, get()) for name, (get, put) in switches.items()}
+    plain = {}
+    if torch is not None:
+        switches |= {
+            "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+            "torch's default device": (
+                lambda: torch.empty(0).device.type,
+                lambda kind: torch.set_default_device(None if kind == "cpu" else kind),
+            ),
+            "torch's gradient switch": (torch.is_grad_enabled, torch.set_grad_enabled),
+            "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
+            "torch's deterministic mode": (
+                torch.are_deterministic_algorithms_enabled,
+                torch.use_deterministic_algorithms,
+            ),
+        }
+        # What an earlier cell has set does not count either.
+        plain = {
+            "torch's default dtype": torch.float32,
+            "torch's default device": "cpu",
+            "torch's gradient switch": True,
+        }
+    found = {name: (*ways, ways[0]()) for name, ways in switches.items()}
+    return {name: (get, put, plain.get(name, v), v) for name, (get, put, v) in found.items()}
 
 
 def _place(error: BaseException, answer: object) -> tuple[str, bool]:
@@ -221,7 +241,10 @@ def stub_of(answer: object) -> str:
     if answer is ...:
         return "Replace the `...` by your answer."
     rows = answer if isinstance(answer, (tuple, list, set, frozenset)) else ()
-    if any(part is ... or isinstance(part, (tuple, list)) and ... in part for part in rows):
+    if any(
+        part is ... or isinstance(part, (tuple, list)) and any(one is ... for one in part)
+        for part in rows
+    ):
         return "There is still a `...` in it: replace it by your answer."
     if isinstance(answer, dict) and any(part is ... for part in answer.values()):
         return "There is still a `...` in it: replace it by your answer."
