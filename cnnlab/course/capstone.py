@@ -53,7 +53,7 @@ def rows_of(found: Costs, limits: Costs = BUDGET) -> list[tuple[str, str, str, s
             said,
             text(getattr(found, name)),
             f"at {'least' if name == 'field' else 'most'} {text(getattr(limits, name))}",
-            "BROKEN" if name in broken else "kept",
+            "BROKEN" if name in broken else "holds",
         )
         for name, (said, text) in NAMES.items()
     ]
@@ -86,11 +86,15 @@ def record(
     from cnnlab.trace import trace
 
     table = trace(model, tuple(image))
-    folded = table.fold(1)
+    words = {"title": "The design", "alt": name}
+    try:
+        drawn = diagram(table, **words)
+    except CourseError:  # too many boxes
+        drawn = diagram(table, depth=1, **words)
     return {
         "name": name,
         "costs": [list(row) for row in rows_of(audit(model, image))],
-        "diagram": diagram(table, title="The design", alt=name, depth=1).svg,
+        "diagram": drawn.svg,
         "layers": [
             [
                 row.path,
@@ -100,7 +104,7 @@ def record(
                 count_text(row.macs),
                 bytes_text(row.kept_bytes),
             ]
-            for row in folded
+            for row in table.fold(1)
         ],
         "runs": {
             label: [

@@ -105,7 +105,7 @@ def test_the_audit_takes_any_module_and_refuses_what_it_cannot_know():
 def test_stored_scores_are_of_the_references_on_the_page():
     space: dict = {}
     source = stored_cells("13")["13-references"].source
-    exec(source[source.index("early =") : source.index("costs =")], {"Design": Design}, space)
+    exec(source[source.index("early =") : source.index("head =")], {"Design": Design}, space)
     found = stored("13", "scores")
     assert list(found.values) == list(space["references"])
     assert all(len(row) == len(found.seeds) >= 5 for row in found.values.values())
