@@ -14,7 +14,9 @@ from cnnlab.course.budget import BUDGET, Costs, costs
 from cnnlab.course.errors import CourseError
 from cnnlab.course.exercises import ch13
 from cnnlab.course.explorers.ch13_budget import DEPTHS, WIDTHS, budget, draw
+from cnnlab.course.lesson import start
 from cnnlab.course.logbook import Progress
+from cnnlab.course.pictures.svg import label_of
 from cnnlab.course.stored import stored
 from cnnlab.models import count
 from cnnlab.models.design import Design, network
@@ -169,3 +171,17 @@ def test_a_design_that_was_handed_in_stands_in_the_report(tmp_path):
         assert words in text, words
     again = json.loads(record.read_text())["chapters"]["13"]["design"]
     assert again["runs"]["wider"] == [{"loss": [1, 1], "right": [50.0, 50.0]}]
+
+
+def test_a_lesson_shows_all_guesses_and_hands_a_design_in(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CNNLAB_PROGRESS", str(tmp_path))
+    monkeypatch.setenv("CNNLAB_SCALE", "quick")
+    lesson = start("13")
+    assert lesson.calibration() is None and "No guess of your own" in capsys.readouterr().out
+    lesson.predict("falls", 3, "How many steps?", "steps", default=4).reveal(2)
+    assert "typically off by a factor of 1.5" in label_of(lesson.calibration().svg)
+    assert "You rate counts 1.5 times too high (1)." in capsys.readouterr().out
+    design = Design((2, 1), (3, 4), (2, 2))
+    lesson.hand_in(str(design), network(design), {"as designed": [history([0.5])]})
+    lesson.report()
+    assert "widths=(3, 4)" in (tmp_path / "report.html").read_text(encoding="utf-8")
