@@ -3,11 +3,7 @@ explorer moved by keyboard, and its states in Pyodide against CPython's. Fetches
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import json
-import random
-import re
 import subprocess
 import sys
 import time
@@ -19,7 +15,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.browser.chromium import find_chromium
 from tests.browser.web import served, strict
-from tests.site import build, live
+from tests.site import build, live, states
 
 MOST = 500  # states of an explorer; of more, so many drawn at random
 FIRST_TOUCH, REDRAW = 8, 0.05  # seconds, on a quiet machine: told, not judged
@@ -57,13 +53,7 @@ def page(browser, address):
 
 @pytest.fixture(scope="module")
 def explorers(folder):
-    """(file, what the page's script knows) of every explorer."""
-    pattern = r'class="of-explorer">(.*?)</script>'
-    return [
-        (file.name, json.loads(found))
-        for file in sorted(folder.glob("[0-9]*.html"))
-        for found in re.findall(pattern, file.read_text(encoding="utf-8"), re.DOTALL)
-    ]
+    return states.explorers(folder)
 
 
 def test_every_page_opens_without_a_failed_request_and_axe_finds_nothing(folder, page, address):
@@ -146,43 +136,10 @@ def test_an_exercise_is_checked_by_the_judge(page, address, explorers):
     form.locator("text=params: hint 1").wait_for(timeout=120_000)
 
 
-def test_pyodide_draws_what_cpython_draws(folder, explorers):
-    asked, wanted = [], []
-    for _, own in explorers:
-        call = json.dumps(own["call"])
-        for values in states(own["page"]["controls"]):
-            steps = [["reset"], *(["set", name, value] for name, value in values)]
-            given = json.dumps({"n": 1, "steps": steps})
-            svg = json.loads(live.moved(f"{own['key']} hashed", call, given))["svg"]
-            asked.append([own["key"], call, given])
-            wanted.append(hashlib.sha256(svg.encode()).hexdigest())
-    command = ["node", build.HERE / "states.mjs", folder / "assets"]
-    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    made = json.loads(done.stdout)
-    assert len(set(wanted)) > len(explorers)
+def test_pyodide_draws_what_cpython_draws(folder, record_property):
+    asked = states.asked(folder, MOST)
+    wanted, made = states.in_cpython(asked), states.in_pyodide(folder, asked)
+    record_property("note", f"site: {len(asked)} states, {len(set(wanted))} pictures compared")
+    assert len(set(wanted)) > len(states.explorers(folder)) and len(made) == len(wanted)
     wrong = [given for given, one, other in zip(asked, wanted, made) if one != other]
-    assert len(made) == len(wanted) and not wrong, f"{len(wrong)} differ, as {wrong[:3]}"
-
-
-def states(controls):
-    """Every combination of the controls' values; where there are more than MOST, some."""
-    values = []
-    for control in controls:
-        if control["kind"] == "slider":
-            count = round((control["max"] - control["min"]) / control["step"]) + 1
-            steps = [round(control["min"] + n * control["step"], 6) for n in range(count)]
-        elif control["kind"] == "choice":
-            steps = range(len(control["options"]))
-        else:
-            steps = (False, True)
-        values.append([(control["name"], step) for step in steps])
-    total = 1
-    for steps in values:
-        total *= len(steps)
-    if total <= MOST:
-        yield from itertools.product(*values)
-        return
-    chance = random.Random(0)
-    for _ in range(MOST):
-        yield [chance.choice(steps) for steps in values]
+    assert not wrong, f"{len(wrong)} differ, as {wrong[:3]}"

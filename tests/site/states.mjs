@@ -1,5 +1,5 @@
-// Explorers in Pyodide, under Node.js: JSON {states: [[key, call, asked]]} comes in, and the
-// pictures' SHA-256 go out, in the same order.
+// Explorers in Pyodide, under Node.js: JSON [[key, call, asked]] comes in, the pictures' SHA-256 go
+// out, in the same order.
 //   node states.mjs FOLDER-OF-ASSETS
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 const assets = process.argv[2];
 const { loadPyodide } = await import(`${assets}/pyodide/pyodide.mjs`);
 const python = await loadPyodide({ indexURL: `${assets}/pyodide/` });
-python.unpackArchive(readFileSync(`${assets}/cnnlab.zip`), "zip");
+python.unpackArchive(new Uint8Array(readFileSync(`${assets}/cnnlab.zip`)), "zip");
 const live = python.pyimport("tests.site.live");
 const made = [];
 for (const given of JSON.parse(readFileSync(0, "utf8"))) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -16,7 +17,7 @@ import pytest
 
 from cnnlab.course.chapters import CHAPTERS
 from cnnlab.course.explorers import widget
-from tests.site import build, live, packages, slides, ways
+from tests.site import build, live, packages, slides, states, ways
 from tests.site.chapter import measured, quiz_data
 from tests.site.packages import Refused
 
@@ -138,6 +139,21 @@ def test_an_explorer_answers_a_page_as_it_answers_a_notebook():
     moved = {"n": 3, "steps": [["set", "kernel", 1]]}  # the second of the choices
     shown = json.loads(live.moved("01/x", json.dumps(call), json.dumps(moved)))
     assert shown["n"] == 3 and shown["svg"] != before and shown["error"] == ""
+
+
+KEPT = build.ROOT / "build/npm"
+PYODIDE = KEPT / f"pyodide-{packages.PACKAGES['pyodide'][0]}"
+
+
+@pytest.mark.skipif(
+    not (PYODIDE.is_dir() and shutil.which("node")),
+    reason="no Node.js, or make site has not fetched Pyodide: make test-long compares them too",
+)
+def test_pyodide_draws_what_cpython_draws(site):
+    build.pyodide(site.folder, KEPT)
+    asked = states.asked(site.folder, most=3)
+    wanted, made = states.in_cpython(asked), states.in_pyodide(site.folder, asked)
+    assert len(made) >= 3 * len(CHAPTERS) and made == wanted
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,10 @@ import nbformat
 from tests.site.packages import Refused
 
 BRANCH = "site"  # of the repository, where .github/workflows/pages.yml puts what was built
+STORED = (
+    "Below the code stands what it gave when it was run. On this page explorers, quizzes, "
+    "predictions and the exercises that need no PyTorch work; the code itself runs in JupyterLab."
+)
 INSTALL = """\
 # Only for Colab and Kaggle: installs the course's package; torch and the rest are there.
 %pip install --quiet --no-deps {wheel}
@@ -51,7 +55,7 @@ class Where:
             f"{text if index == 0 else f'Open in {text}'}</a>"
             for index, (text, target) in enumerate(links)
         )
-        return f'<p class="tools">{anchors}</p>'
+        return f'<p class="tools">{anchors}</p><p class="note">{STORED}</p>'
 
 
 def where(url: str, repo: str) -> Where:
