@@ -141,6 +141,25 @@ def test_an_explorer_answers_a_page_as_it_answers_a_notebook():
     assert shown["n"] == 3 and shown["svg"] != before and shown["error"] == ""
 
 
+BARE = """
+import sys
+from pathlib import Path
+from tests.site import live, states
+sys.modules.update(dict.fromkeys((*live.ABSENT, *live.WIDGETS)))
+print(*states.in_cpython(states.asked(Path(sys.argv[1]), most=3)))
+"""
+
+
+def test_explorers_draw_without_any_library(site):
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, site.folder], cwd=build.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    made = done.stdout.split()
+    assert made == states.in_cpython(states.asked(site.folder, most=3))
+    assert len(made) >= 3 * len(CHAPTERS) and len(set(made)) > len(made) / 2
+
+
 KEPT = build.ROOT / "build/npm"
 PYODIDE = KEPT / f"pyodide-{packages.PACKAGES['pyodide'][0]}"
 

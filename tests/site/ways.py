@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +26,9 @@ INSTALL = """\
 # Only for Colab and Kaggle: installs the course's package; torch and the rest are there.
 %pip install --quiet --no-deps {wheel}
 %pip install --quiet "anywidget>=0.9.10" "resvg-py>=0.2"
+import os
+if os.path.isdir("/content/drive/MyDrive"):  # Colab, with your Drive mounted: progress survives
+    os.environ["CNNLAB_PROGRESS"] = "/content/drive/MyDrive/cnnlab"
 try:
     from google.colab import output
     output.enable_custom_widget_manager()
@@ -86,10 +91,16 @@ def for_colab(notebook: Path, wheel: str) -> str:
 
 
 def wheel(root: Path, folder: Path) -> str:
-    """Build the package's wheel into the site; gives its file name."""
+    """Build the package's wheel into the site, from a copy: what an earlier build left in `root`
+    must not be in it. Gives its file name."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--no-build-isolation", "--wheel-dir", folder, root]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    command += ["--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", folder, "."]
+    with tempfile.TemporaryDirectory(prefix="cnnlab-wheel-") as source:
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(root / name, source)
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(root / "cnnlab", Path(source) / "cnnlab", ignore=ignored)
+        done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=600)
     if done.returncode:
         raise Refused(f"the wheel cannot be built: {done.stderr.strip()}")
     return next(folder.glob("cnnlab-*.whl")).name
