@@ -1,7 +1,7 @@
 // Formulas as drawings: JSON [[TeX, display]] comes in, JSON [HTML] goes out.
 //   node math.mjs FOLDER-OF-MATHJAX
 import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
+import { text } from "node:stream/consumers";
 
 const folder = process.argv[2];
 const MathJax = await createRequire(import.meta.url)(`${folder}/es5/node-main.js`).init({
@@ -11,9 +11,9 @@ const MathJax = await createRequire(import.meta.url)(`${folder}/es5/node-main.js
   startup: { typeset: false },
 });
 const drawn = [];
-for (const [text, display] of JSON.parse(readFileSync(0, "utf8"))) {
-  const html = MathJax.startup.adaptor.outerHTML(await MathJax.tex2svgPromise(text, { display }));
-  if (html.includes("data-mjx-error")) throw Error(`this formula is not TeX: ${text}`);
+for (const [formula, display] of JSON.parse(await text(process.stdin))) {
+  const html = MathJax.startup.adaptor.outerHTML(await MathJax.tex2svgPromise(formula, { display }));
+  if (html.includes("data-mjx-error")) throw Error(`this formula is not TeX: ${formula}`);
   drawn.push(html);
 }
 process.stdout.write(JSON.stringify(drawn));

@@ -3,6 +3,7 @@
 //   node states.mjs FOLDER-OF-ASSETS
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { text } from "node:stream/consumers";
 
 const assets = process.argv[2];
 const { loadPyodide } = await import(`${assets}/pyodide/pyodide.mjs`);
@@ -10,7 +11,7 @@ const python = await loadPyodide({ indexURL: `${assets}/pyodide/` });
 python.unpackArchive(new Uint8Array(readFileSync(`${assets}/cnnlab.zip`)), "zip");
 const live = python.pyimport("tests.site.live");
 const made = [];
-for (const given of JSON.parse(readFileSync(0, "utf8"))) {
+for (const given of JSON.parse(await text(process.stdin))) {
   const { svg } = JSON.parse(live.moved(...given));
   made.push(createHash("sha256").update(svg, "utf8").digest("hex"));
 }
