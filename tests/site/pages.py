@@ -66,6 +66,7 @@ def landing(chapters: Sequence[Page], makers: Sequence[Chapter]) -> Page:
     page.body = f"""<h1>cnnlab</h1>
 <p class="promise">{html.escape(promise)}</p>
 <p><a class="start" href="{chapters[0].name}.html">Begin with chapter 00</a></p>
+<h2 id="move">Move it</h2>
 {explorer}
 <div class="text">{
         convert(f'''## Chapters
