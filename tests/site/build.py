@@ -104,6 +104,7 @@ def judged_here(paths: dict[str, Path]) -> dict[str, list[str]]:
     )
     if done.returncode:
         raise Refused(f"the exercises cannot be tried without torch:\n{done.stderr.strip()}")
+    print(done.stderr, end="", file=sys.stderr)
     return json.loads(done.stdout)
 
 
