@@ -35,7 +35,7 @@ class Design:
     """A way from c channels to c channels; weights without bias.
 
     parts  (what it does, weights) of each convolution: "look" around, "mix" channels, or "both"
-    kept   values that its convolutions write, for each pixel: what a backward pass needs
+    kept   values that its convolutions write, for each pixel; a backward pass needs them
     """
 
     name: str
@@ -110,7 +110,7 @@ def draw(kernel: int, channels: int, groups: int | str, expansion: int, size: in
     ):
         svg.rect(x, 262, 12, 12, color)
         svg.text(x + 17, 272, what, SMALL)
-    svg.text(_RIGHT, 272, "kept values a pixel", SMALL, MUTED, "end")
+    svg.text(_RIGHT, 272, "values written a pixel", SMALL, MUTED, "end")
     longest = max(row.weights for row in rows)
     for index, row in enumerate(rows):
         _bar(svg, 286 + 56 * index, row, rows[0], longest, size)
