@@ -1,3 +1,4 @@
+import signal
 import sys
 import threading
 import time
@@ -179,6 +180,20 @@ def test_an_endless_loop_that_catches_exceptions_is_stopped():
                 pass
 
     assert "still running" in says(make(seconds=0.2), mine)
+
+
+def test_an_endless_loop_that_catches_everything_is_stopped():
+    def mine(height, width):
+        while True:
+            try:
+                while True:
+                    pass
+            except:  # noqa: E722 - learners write it
+                pass
+
+    assert "still running" in says(make(seconds=0.2), mine)
+    before = signal.getsignal(signal.SIGALRM)
+    assert signal.getitimer(signal.ITIMER_REAL)[1] == 0 and before is not None
 
 
 def test_an_endless_loop_in_another_thread_is_stopped():
@@ -403,6 +418,22 @@ def test_what_an_answer_changes_for_all_code_is_named_and_put_back():
     assert random.random() == draws[0] and torch.equal(torch.rand(2), draws[1])
 
 
+def test_what_an_earlier_cell_has_set_changes_no_verdict_and_stays():
+    def scores(n):
+        return torch.ones(n) / 3
+
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    try:
+        exercise = make(scores, cases=(3,), mistakes=())
+        assert exercise.judge(scores).message == "Well done."
+        assert exercise.judge(lambda n: torch.full((n,), 1 / 3, requires_grad=True)).passed
+        assert torch.get_default_dtype() == torch.float64 and not torch.is_grad_enabled()
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(True)
+
+
 class Hostile:
     """An answer that refuses to be looked at."""
 
@@ -497,6 +528,8 @@ def tensor(n):
         (lambda n: torch.arange(float(n)), "has shape (3,), expected (1, 3)"),
         (lambda n: tensor(n) + torch.tensor([0, 0, 1.5]), "1 of 3 values differ, by up to 1.5"),
         (lambda n: tensor(n) * float("nan"), "has 3 NaNs among its 3 values"),
+        (lambda n: tensor(n).double(), "has dtype torch.float64, expected torch.float32"),
+        (lambda n: tensor(n).to("meta"), "is on the device meta"),
         (lambda n: 3, "returned the number 3, expected a tensor of shape (1, 3)"),
     ],
 )

@@ -4,16 +4,35 @@ import pytest
 import torch
 from torch import nn
 
+from cnnlab.course.exercises import ch02
 from cnnlab.course.exercises.exercise import Exercise
 from tests.tools.fuzz_judge import _same_module, can_be_fuzzed, exercises, fuzz
+from tests.tools.fuzz_styles import faults
 
 CASES = [case for case in exercises() if can_be_fuzzed(*case[::-1])]
 
 
 @pytest.mark.parametrize("chapter, exercise", CASES, ids=lambda x: getattr(x, "name", x))
 def test_no_wrong_pass_and_no_right_answer_refused(chapter, exercise):
-    report = fuzz(exercise, 4, chapter)
+    report = fuzz(exercise, 3, chapter)
     assert (report.wrong_passes, report.refused, report.unjudged) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    "name", ["00.c3_weights", "02.stem", "10.guessing", "05.largest_batch", "02.dilations"]
+)
+def test_right_in_another_style_passes_and_what_hangs_or_leaves_does_not(name):
+    (exercise,) = (e for chapter, e in exercises() if f"{chapter}.{e.name}" == name)
+    slow = ("never ends", "gives ", "asks for exactness")
+    tried, wrong = faults(exercise, lambda style: not style.startswith(slow))
+    assert tried > 25 and wrong == []
+
+
+def test_a_module_must_work_in_train_and_in_evaluation_and_keep_its_input():
+    styles = ("wrapped", "prints in forward", "works in train only", "works in eval only")
+    styles += ("spoils its input", "gives float64", "cuts the graph", "leaves Python in forward")
+    tried, wrong = faults(ch02.exercises.block, lambda style: style in styles)
+    assert (tried, wrong) == (len(styles), [])
 
 
 def size(pixels, kernel, stride):

@@ -240,6 +240,22 @@ def _strided(draw):
     return (before, after, draw.randint(1, 2)), shape
 
 
+def _mobile(draw):
+    rows = tuple((draw.randint(1, 2), draw.randint(2, 9)) for _ in range(draw.randint(1, 4)))
+    shape = (draw.randint(2, 3), 3, draw.randint(20, 36), draw.randint(20, 36))
+    return (rows, draw.randint(2, 6), draw.randint(2, 6)), shape
+
+
+def _inverted(draw):
+    (before, after, stride), shape = _strided(draw)
+    return (before, after, stride, draw.randint(1, 4)), shape
+
+
+def _faulty(draw):
+    (before, after, stride), shape = _strided(draw)
+    return (before, after, stride)[: draw.choice((2, 3))], shape
+
+
 def _head(draw):
     features = draw.randint(3, 30)
     return (features, draw.randint(2, 9)), (draw.randint(1, 20), features)
@@ -252,6 +268,9 @@ MODULES = {
     "separable": _two,
     "block": _one,
     "shared_layer": _stack,
+    "v1": _mobile,
+    "inverted": _inverted,
+    "fault": _faulty,
     "towers": _towers,
     "head": _head,
     "naive_module": _one,

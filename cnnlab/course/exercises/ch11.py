@@ -14,6 +14,7 @@ from cnnlab.course.exercises.ch11_answers import (
     _DenseMiddle,
     _half_is_enough,
     _MixesInPairs,
+    _more,
     _NoShortcut,
     _nothing_between,
     _observe_fault,
@@ -171,6 +172,7 @@ exercises = Exercises(
         4,
         fitting,
         cases=((572, 4), (100, 2), (255, 3), (64, 5), (77, 1), (33, 0)),
+        more=_more,
         mistakes=(
             Mistake(
                 _half_is_enough,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cnnlab.course.exercises.built import observe_built
+from cnnlab.course.exercises.built import observe_cases
 from cnnlab.course.exercises.sandbox import called, output_of, reads_of
 
 # -- v1: MobileNet from its table
@@ -88,7 +88,8 @@ SMALL_TABLE = ((1, 8), (2, 12), (1, 12), (2, 20))
 
 
 def _observe_v1(answer):
-    return observe_built(answer, mobilenet, SMALL_TABLE, 6, 5, shape=(2, 3, 32, 32))
+    cases = (((SMALL_TABLE, 6, 5), (2, 3, 32, 32)), ((SMALL_TABLE[1:], 4, 3), (1, 3, 17, 23)))
+    return observe_cases(answer, mobilenet, cases)
 
 
 # -- inverted: the block of MobileNet v2
@@ -144,11 +145,9 @@ class _ReluAfterSum(Inverted):
 
 
 def _observe_inverted(answer):
-    joined = observe_built(answer, Inverted, 6, 6, 1, 4, shape=(2, 6, 8, 8))
-    halved = observe_built(answer, Inverted, 6, 9, 2, 3, shape=(2, 6, 8, 8))
+    settings = ((6, 6, 1, 4), (6, 9, 2, 3), (6, 9, 1, 2), (5, 5, 2, 3))
     return {
-        **{f"6 to 6 channels, stride 1: {name}": value for name, value in joined.items()},
-        **{f"6 to 9 channels, stride 2: {name}": value for name, value in halved.items()},
+        **observe_cases(answer, Inverted, [(each, (2, each[0], 8, 7)) for each in settings]),
         "no convolution inside reads more than 6": _cut_off_at_6(answer),
     }
 
@@ -201,7 +200,8 @@ class _DenseLook(Separable):
 
 
 def _observe_fault(answer):
-    return observe_built(answer, Separable, 8, 16, 2, shape=(2, 8, 9, 9))
+    cases = (((8, 16, 2), (2, 8, 9, 9)), ((4, 8), (2, 4, 6, 7)), ((6, 6, 2), (1, 6, 5, 5)))
+    return observe_cases(answer, Separable, cases)
 
 
 # -- sizes: which image sides a padded U-Net takes
@@ -210,6 +210,10 @@ def _observe_fault(answer):
 def fitting(side, depth):
     step = 2**depth
     return side - side % step, side + -side % step
+
+
+def _more(draw):
+    return draw.randint(1, 700), draw.randint(0, 6)
 
 
 def _half_is_enough(side, depth):
