@@ -72,6 +72,11 @@ class Text(mistune.HTMLRenderer):
     def table(self, text: str) -> str:
         return wide(f"<table>{text}</table>")
 
+    def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:
+        tag = "th" if head and text.strip() else "td"  # an empty head is none
+        side = f' style="text-align:{align}"' if align else ""
+        return f"<{tag}{side}>{text}</{tag}>\n"
+
 
 def markdown(page: Page, math: list) -> mistune.Markdown:
     """A converter of Markdown to HTML, which notes the page's headings and formulas."""

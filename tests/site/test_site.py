@@ -103,6 +103,11 @@ def test_a_page_holds_every_cell_of_its_chapter_and_is_small(texts, cells):
     assert max(len(text.encode()) for text in texts.values()) < PAGE_BYTES
 
 
+def test_a_table_has_no_empty_head(texts):
+    assert not [name for name, text in texts.items() if re.search(r"<th[^>]*>\s*</th>", text)]
+    assert any("<th" in text for text in texts.values())
+
+
 def test_formulas_stand_where_they_were_written(texts):
     assert not [name for name, text in texts.items() if re.search("[\x02\x03]", text)]
     assert any("<code>" in text for text in texts.values())
