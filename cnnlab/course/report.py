@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from statistics import median
 
 from cnnlab._tools import write_whole
 from cnnlab.course import capstone
@@ -192,7 +193,7 @@ def tendency(rows: Sequence[Mapping]) -> str:
         return "No guess of your own has met its measurement yet."
     sides = [sum(r > 1.1 for r in ratios), sum(r < 1 / 1.1 for r in ratios)]
     near = len(ratios) - sum(sides)
-    factor = math.exp(sum(abs(math.log(r)) for r in ratios) / len(ratios))
+    factor = math.exp(median(abs(math.log(r)) for r in ratios))
     return (
         f"Of {len(ratios)} guesses in numbers {near} came within 10%, {sides[0]} were too high, "
         f"{sides[1]} too low; typically off by a factor of {short(factor, 2)}."
@@ -207,10 +208,10 @@ def leanings(rows: Sequence[Mapping]) -> str:
         by_kind.setdefault(KINDS.get(guess.get("unit"), "counts"), []).append(guess["off"])
     said = []
     for kind, ratios in sorted(by_kind.items()):
-        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        side = "high" if mean > 1 else "low"
-        lean = f"{short(max(mean, 1 / mean), 2)} times too {side}"
-        about = "about right" if 1 / 1.1 <= mean <= 1.1 else lean
+        middle = math.exp(median(map(math.log, ratios)))  # one wild guess shall not decide
+        side = "high" if middle > 1 else "low"
+        lean = f"{short(max(middle, 1 / middle), 2)} times too {side}"
+        about = "about right" if 1 / 1.1 <= middle <= 1.1 else lean
         said.append(f"{kind} {about} ({len(ratios)})")
     return f"You rate {', '.join(said)}." if said else ""
 

@@ -56,10 +56,10 @@ def test_guesses_are_multiples_of_measurements_and_defaults_are_none(store):
 
 def test_the_tendency_in_words(store):
     words = report.tendency(report.summary(store.everything()))
-    # factors 3, 2 and 1.01: their geometric mean is 1.82
+    # factors 3, 2 and 1.01: the one in the middle
     assert words == (
         "Of 3 guesses in numbers 1 came within 10%, 1 were too high, 1 too low; typically off by "
-        "a factor of 1.8."
+        "a factor of 2."
     )
     assert "No guess" in report.tendency([])
 
@@ -160,14 +160,15 @@ def test_guesses_lean_by_kind(store):
             "predictions": [
                 {"off": 2.0, "unit": "times"},
                 {"off": 8.0, "unit": "times"},
+                {"off": 1e9, "unit": "times"},
                 {"off": 0.2, "unit": "percent"},
                 {"off": 1.02, "unit": "pages"},
                 {"off": None, "unit": "%"},
             ]
         }
     ]
-    # factors: the geometric mean of 2 and 8 is 4
+    # factors: the one in the middle of 2, 8 and a wild one
     assert report.leanings(rows) == (
-        "You rate counts about right (1), factors 4 times too high (2), shares 5 times too low (1)."
+        "You rate counts about right (1), factors 8 times too high (3), shares 5 times too low (1)."
     )
     assert report.leanings([]) == ""
