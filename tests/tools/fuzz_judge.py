@@ -89,6 +89,9 @@ Truth = Callable[[object, object], bool]
 
 def truth_of(exercise: Exercise, design: tuple | None = None, key: str = "") -> Truth:
     """Whether an answer does the same as another one, on cases that the judge does not hold."""
+    if exercise.kind == "value" and isinstance(exercise.answer, float):
+        near = exercise.tolerance
+        return lambda one, other: _same_value(one, other) or abs(one - other) <= near * abs(other)
     if exercise.kind == "value":
         return _same_value
     if key.rpartition(".")[2] in FUNCTIONS:

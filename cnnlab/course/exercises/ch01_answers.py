@@ -176,6 +176,9 @@ def _observe_halving(build: Callable[[], nn.Module]) -> dict[str, object]:
         raise ValueError("the function must return a model, an nn.Module: is a `return` missing?")
     table = _trace(model, (64, 56, 56))
     read, mixed = _who_is_read(model)
+    images = torch.randn(2, 64, 56, 56)
+    learned = output_of(copy.deepcopy(model).train(), images)
+    still = output_of(copy.deepcopy(model).eval(), images)
     return {
         "output": " x ".join(map(str, table[-1].out_shape)),
         "at most 10,000 parameters, with bias": at_most(table.params, 10_000),
@@ -185,6 +188,11 @@ def _observe_halving(build: Callable[[], nn.Module]) -> dict[str, object]:
         ),
         "every input pixel is read": read,
         "every output channel sees every input channel": mixed,
+        "it works for two images, in training and in evaluation": (2, 128, 28, 28)
+        == tuple(learned.shape)
+        == tuple(still.shape),
+        "its output is float32, and a gradient reaches it": learned.dtype == torch.float32
+        and learned.requires_grad,
     }
 
 

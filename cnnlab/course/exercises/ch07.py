@@ -66,16 +66,22 @@ def _observe_copying(build):
     pixels = torch.zeros(6, 6, 9, 9)
     pixels[range(6), range(6), 4, 4] = 1.0  # image c: one, in channel c
     maps = torch.rand(2, 6, 9, 9, generator=torch.Generator().manual_seed(0))
+    output = output_of(model, maps)
+    if output.requires_grad:
+        output.sum().backward()
+    deaf = sum(p.grad is None for p in model.parameters())
     with torch.no_grad():
         return {
             "weights of copying_layer(6)": sum(p.numel() for p in model.parameters()),
-            "shape for an input of (2, 6, 9, 9)": tuple(output_of(model, maps).shape),
+            "shape for an input of (2, 6, 9, 9)": tuple(output.shape),
             "where a bright pixel of each channel arrives, (from, to, row, column)": [
                 tuple(place) for place in model(pixels).nonzero().tolist()
             ],
             "maps without negative values pass unchanged": model(maps).shape == maps.shape
             and torch.allclose(model(maps), maps),
             "negative values do not pass": bool((model(-maps) >= 0).all()),
+            "a gradient reaches the weights": deaf == 0,
+            "it does the same after model.eval()": torch.equal(output, model.eval()(maps)),
         }
 
 
