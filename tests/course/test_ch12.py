@@ -177,7 +177,7 @@ def test_without_a_network_one_sentence_says_what_is_left_out(monkeypatch, tmp_p
 
 def test_the_cells_hold_the_code_with_their_faults():
     space = {"torch": torch, "F": torch.nn.functional}
-    for name, words in (("freeze", "running mean"), ("prepare", "Both faults")):
+    for name, words in (("freeze", "change without a gradient"), ("prepare", "Two faults")):
         source = stored_cells("12")[f"12-ex-{name}"].source
         exec(source[: source.index(f"ex.{name}.check")], space)
         function = space["train_head" if name == "freeze" else "prepare"]

@@ -23,7 +23,7 @@ quiz = Quiz(
                 right=True,
             ),
             Option(
-                "It needs more channels, then it gets there",
+                "It stays at half, until it gets more channels",
                 "Channels add features of the same windows. No new pixel comes into view.",
             ),
         ),

@@ -88,7 +88,7 @@ quiz = Quiz(
                 "It picks the largest, the same each time.",
             ),
             Option(
-                "dropout is still active: model.eval() was forgotten",
+                "dropout is still active, in train mode",
                 "Or F.dropout was called without training=self.training.",
                 right=True,
             ),

@@ -56,7 +56,7 @@ quiz = Quiz(
         "73.4 MB are kept of one image, 61.1 MB of them in float32. What are the other 12.2 MB?",
         (
             Option(
-                "The places of the maxima in the poolings, as int64",
+                "Places of the poolings' maxima, as int64",
                 "8 bytes for each pooled value, twice what the value itself takes.",
                 right=True,
             ),
@@ -98,7 +98,7 @@ quiz = Quiz(
         ),
     ),
     Question(
-        "Which sentence about VGG at ILSVRC 2014 is right?",
+        "Which sentence about VGG at the ImageNet challenge of 2014 is right?",
         (
             Option(
                 "It won the classification with 92.7% top-5 accuracy",

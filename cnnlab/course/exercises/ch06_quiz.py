@@ -99,7 +99,7 @@ quiz = Quiz(
                 "the linear layer grows with the image", "Its size is fixed. That is the point."
             ),
             Option(
-                "the pooling gives one number per channel, for any map",
+                "the pooling leaves one number per channel",
                 "1,024 numbers reach the linear layer, whether the map is 7 x 7 or 12 x 3.",
                 right=True,
             ),

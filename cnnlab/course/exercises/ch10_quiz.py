@@ -51,7 +51,8 @@ quiz = Quiz(
         ),
     ),
     Question(
-        "The device computes 40% of the time. Which change surely wins nothing?",
+        "Other processes load while the device computes, and still it computes only 40% of the "
+        "time. Which change surely wins nothing?",
         (
             Option("More loading processes", "If loading is the slowest part, they help."),
             Option(
@@ -92,8 +93,8 @@ quiz = Quiz(
                 "Then momentum, rate and random numbers begin anew.",
             ),
             Option(
-                "If each epoch depends on seed and epoch alone, and all state was saved",
-                "Weights, optimizer, history; the rest is a function of seed and epoch.",
+                "If order follows from seed and epoch, and all state is saved",
+                "Weights, optimizer, history, random state; the order follows from seed and epoch.",
                 right=True,
             ),
             Option(

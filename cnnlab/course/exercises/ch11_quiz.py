@@ -27,7 +27,7 @@ quiz = Quiz(
         (
             Option(
                 "It moves nearly as many values, and does little with each",
-                "Reading and writing take time as well, and 9 MACs a value hardly hide it.",
+                "Reading and writing take time, and 4.5 MACs for each value moved hardly hide it.",
                 right=True,
             ),
             Option("The MACs were counted wrongly", "They are exact; time is another quantity."),

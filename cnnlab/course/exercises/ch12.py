@@ -151,9 +151,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 norms_forgotten,
-                "No weight of the features moved, but their batch norm did: in train mode it "
-                "updates its running mean and variance, gradient or not. net.features.eval() "
-                "after net.train().",
+                "No weight of the features moved, yet something in them did. Which of their "
+                "numbers change without a gradient?",
             ),
             Mistake(
                 nothing_frozen,
@@ -183,8 +182,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 prepared_with_two_faults,
-                "Both faults are still there. reshape does not turn axes, and the numbers run "
-                "from 0 to 255 where mean and std expect 0 to 1.",
+                "Two faults are still there. Look at one pixel: do its three numbers stay "
+                "together? And which range do mean and std expect?",
             ),
             Mistake(reshaped, "reshape reads the numbers in their old order: use permute."),
             Mistake(not_scaled, "mean and std are of values from 0 to 1: divide by 255."),

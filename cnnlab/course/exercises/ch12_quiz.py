@@ -10,7 +10,7 @@ quiz = Quiz(
         (
             Option("All tensors are in their place", "Only strict loading says so."),
             Option(
-                "Some names fitted, perhaps none",
+                "Only that nothing was compared strictly",
                 "What did not fit stays as it was drawn: random numbers inside a trained network.",
                 right=True,
             ),
@@ -55,13 +55,15 @@ quiz = Quiz(
     Question(
         "The scores of two images are equal to a hundredth. What follows?",
         (
-            Option("The images look alike to a person", "An a and an h had the same scores above."),
+            Option(
+                "The images look alike to a person", "An a and a picture you read as h had them."
+            ),
             Option(
                 "The network treats them alike, whatever they show",
                 "Equal scores are all there is: same answer, same confidence.",
                 right=True,
             ),
-            Option("One of them is an adversarial image", "Both may be ordinary pictures."),
+            Option("One of them was made to deceive", "Both may be ordinary pictures."),
             Option(
                 "The network is badly trained",
                 "Every network with fewer scores than pixels has such pairs.",
@@ -74,7 +76,7 @@ quiz = Quiz(
             Option("Its weights: the file may be damaged", "Its hash would have told."),
             Option("The number of its layers", "Strict loading compared them."),
             Option(
-                "How its images were prepared when it was trained",
+                "How its training images were prepared",
                 "Size, color order, range, mean and deviation: nothing raises when they differ.",
                 right=True,
             ),
