@@ -112,7 +112,7 @@ def test_answers_agree_with_the_networks():
 def learners(cells, name):
     """The class in an exercise's cell."""
     space = {"nn": nn, "torch": torch}
-    exec(cells[name].source.split("\n\n\nex.")[0], space)
+    exec(cells[name].source.split("\nMended")[0], space)
     return next(value for value in space.values() if inspect.isclass(value))
 
 
@@ -127,7 +127,7 @@ def test_the_bugs_in_the_notebook_are_the_diagnosed_ones(cells):
 
 
 def test_repairing_the_first_fault_shows_the_second(cells):
-    source = cells["06-ex-naive"].source.split("\n\n\nex.")[0]
+    source = cells["06-ex-naive"].source.split("\nMended")[0]
     for wrong, right in (("kernel=3", "kernel_size=3"), ("pad=1)", "padding=1)")):
         assert wrong in source
         source = source.replace(wrong, right, 1)
@@ -137,7 +137,7 @@ def test_repairing_the_first_fault_shows_the_second(cells):
     verdict = ch06.exercises.naive_module.check(space["Module"])
     assert "352 channels instead of 416" in verdict.message
 
-    source = cells["06-ex-axis"].source.split("\n\n\nex.")[0]
+    source = cells["06-ex-axis"].source.split("\nMended")[0]
     space = {"nn": nn, "torch": torch}
     exec(source.replace("self.branch3(x)])", "self.branch3(x)], dim=1)"), space)
     verdict = ch06.exercises.wrong_axis.check(space["Branches"])

@@ -76,7 +76,7 @@ quiz = Quiz(
             Option("Its weights: the file may be damaged", "Its hash would have told."),
             Option("The number of its layers", "Strict loading compared them."),
             Option(
-                "How its training images were prepared",
+                "How its images were made ready",
                 "Size, color order, range, mean and deviation: nothing raises when they differ.",
                 right=True,
             ),
