@@ -37,7 +37,7 @@ help:
 	@echo "make seeds      run notebooks with other random starts, print the claims that fell: hours"
 	@echo "                make seeds NB=notebooks/03-*.ipynb RUNS=3"
 	@echo "make site       the course as a web site, in build/site; needs Node.js with npm, and once the"
-	@echo "                network: make site URL=https://someone.github.io/cnnlab REPO=someone/cnnlab"
+	@echo "                network: make site URL=its-address REPO=owner/name"
 	@echo "make slides     slides of each chapter, in build/slides: its pictures and its questions"
 	@echo "make clean      remove the environment and caches; my-course stays, and so do runs"
 

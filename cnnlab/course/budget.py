@@ -1,6 +1,6 @@
 """The budget of chapter 13: four limits for a network that reads one gray image of 16 x 16.
 
-A design is one number per stage of 3x3 convolutions: how many, their width, the stride of the
+A design is three numbers per stage of 3x3 convolutions: how many, their width, the stride of the
 first (`cnnlab.models.design`, which needs PyTorch). What it costs follows from arithmetic alone.
 Standard library only; a test holds it against the trace of the real network.
 """
@@ -12,8 +12,10 @@ from dataclasses import dataclass, fields
 
 from cnnlab.arithmetic import (
     Window,
+    bytes_text,
     conv_macs,
     conv_params,
+    count_text,
     linear_macs,
     linear_params,
     output_size,
@@ -39,12 +41,21 @@ class Costs:
 
     def broken(self, limits: Costs) -> tuple[str, ...]:
         """The names of the limits that these costs do not keep."""
+        pairs = [(f.name, getattr(self, f.name), getattr(limits, f.name)) for f in fields(self)]
         return tuple(
-            f.name
-            for f in fields(self)
-            if (getattr(self, f.name) > getattr(limits, f.name)) != (f.name == "field")
-            and getattr(self, f.name) != getattr(limits, f.name)
+            name for name, own, limit in pairs if (own < limit if name == "field" else own > limit)
         )
+
+    def text(self, name: str) -> str:
+        """One of the costs as it is written: 40,000; 40.0 kB; 31 px."""
+        value = getattr(self, name)
+        if name == "field":
+            return f"{value} px"
+        return bytes_text(value) if name == "kept" else count_text(value)
+
+    def limit(self, name: str) -> str:
+        """The same as a limit: at most 40,000; at least 31 px."""
+        return f"at {'least' if name == 'field' else 'most'} {self.text(name)}"
 
 
 # Each unit of a map sees the whole image where its receptive field is at least 2 x 16 - 1.

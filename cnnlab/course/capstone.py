@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 IMAGE = (1, SIZE, SIZE)
 NAMES = {
-    "params": ("parameters", count_text),
-    "macs": ("MACs", count_text),
-    "kept": ("kept for backward", bytes_text),
-    "field": ("receptive field", lambda pixels: f"{pixels} px"),
+    "params": "parameters",
+    "macs": "MACs",
+    "kept": "kept for backward",
+    "field": "receptive field",
 }
 
 
@@ -49,13 +49,8 @@ def rows_of(found: Costs, limits: Costs = BUDGET) -> list[tuple[str, str, str, s
     """(what, of this network, limit, verdict) of each limit."""
     broken = found.broken(limits)
     return [
-        (
-            said,
-            text(getattr(found, name)),
-            f"at {'least' if name == 'field' else 'most'} {text(getattr(limits, name))}",
-            "BROKEN" if name in broken else "holds",
-        )
-        for name, (said, text) in NAMES.items()
+        (said, found.text(name), limits.limit(name), "BROKEN" if name in broken else "holds")
+        for name, said in NAMES.items()
     ]
 
 

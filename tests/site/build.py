@@ -110,15 +110,16 @@ def judged_here(paths: dict[str, Path]) -> dict[str, list[str]]:
 
 def assets(folder: Path, pages: Sequence[Page]) -> None:
     """Script, style, words to search, and what Python in the browser needs of the package."""
-    parts = [
-        f"cnnlab.{name} = (() => {{\n{script(file).replace(EXPORT, 'return { render };')}}})();"
-        for name, file in SCRIPTS.items()
-    ]
+    parts = []
     for name, file in SCRIPTS.items():
-        if EXPORT not in file.read_text(encoding="utf-8"):
+        text = script(file)
+        if EXPORT not in text:
             raise Refused(
                 f"{file.name} does not end with {EXPORT!r}: {name} cannot be put on a page"
             )
+        parts.append(
+            f"cnnlab.{name} = (() => {{\n{text.replace(EXPORT, 'return { render };')}}})();"
+        )
     own = (HERE / "site.js").read_text(encoding="utf-8")
     write(folder / "site.js", "\n".join(["(() => {", "const cnnlab = {};", *parts, own, "})();"]))
     write(folder / "site.css", "\n".join(file.read_text(encoding="utf-8") for file in STYLES))

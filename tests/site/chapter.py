@@ -93,6 +93,13 @@ def plain(markup: str) -> str:
     return html.unescape(re.sub(r"<[^>]*>", "", markup))
 
 
+def headed(notebook: nbformat.NotebookNode) -> tuple[str, str]:
+    """A chapter's title, and its one idea in Markdown; "" where it names none."""
+    first = notebook.cells[0].source
+    idea = re.search(r"\*\*The one idea\.\*\*\s*(.+)", first)
+    return first.partition("\n")[0].lstrip("# "), idea.group(1) if idea else ""
+
+
 def colored(code: str) -> str:
     """Python as HTML, with Pygments' classes."""
     return highlight(code, PythonLexer(), HtmlFormatter(cssclass="code", wrapcode=True))
@@ -115,7 +122,7 @@ class Chapter:
 
     def page(self, math: list[tuple[str, bool]], pictures: Path) -> Page:
         """The page. Formulas are left as marks, and appended to `math`; PNGs go to `pictures`."""
-        title = self.notebook.cells[0].source.partition("\n")[0].lstrip("# ")
+        title, idea = headed(self.notebook)
         page = Page(self.path.stem, title)
         convert = markdown(page, math)
         blocks = []
@@ -127,8 +134,7 @@ class Chapter:
             else:
                 blocks.append(self._code(cell, convert, pictures))
         page.body = "\n".join(blocks)
-        idea = re.search(r"\*\*The one idea\.\*\*\s*(.+)", self.notebook.cells[0].source)
-        page.about = plain(convert(idea.group(1))) if idea else ""
+        page.about = plain(convert(idea))
         return page
 
     def _find(self, page: Page, cell: str, markup: str) -> None:
@@ -237,7 +243,7 @@ class Chapter:
         if cell.id not in self.judged:
             return (
                 f'{outputs}<p class="note elsewhere">This one needs PyTorch: do it in JupyterLab, '
-                'in the course on your machine (<a href="index.html#start">how to start</a>).</p>'
+                'in the course on your machine (<a href="index.html#Start">how to start</a>).</p>'
             )
         own = {"chapter": self.number, "source": cell.source, "names": asked(cell.source)}
         return f'<div class="exercise">{outputs}{data("of-exercise", own)}</div>'

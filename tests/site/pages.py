@@ -22,6 +22,7 @@ README, GLOSSARY = ROOT / "README.md", ROOT / "notebooks/glossary.md"
 FILES = sorted(p for p in (ROOT / "cnnlab/models").glob("*.py") if p.stem != "catalog")
 WINDOWS = "for Windows see the README"
 ONE_DAY = ("00", "01", "02", "05", "08", "10")  # of the chapters, those for one day
+FACTS = ("parameters", "MACs", "image", "receptive field", "chapters")  # of a network
 SESSION = 45  # minutes in class; what a chapter takes beyond is homework
 
 
@@ -88,10 +89,9 @@ make test    # checks that all of it works on your machine
 {needs}
 
 ## Your progress
-''').replace('<h2 id="Start">', '<h2 id="start">')
+''')
     }</div>
 <div class="progress">It is kept in your browser, and needs JavaScript.</div>"""
-    page.heads = [(level, name.replace("Start", "start"), text) for level, name, text in page.heads]
     return page
 
 
@@ -202,14 +202,11 @@ def models(names: Iterable[str], makers: Sequence[Chapter]) -> list[Page]:
         sees = "all of it" if field is None else " x ".join(map(str, dict.fromkeys(field)))
         page = Page(f"model-{name}", name, about=source)
         chapters = ", ".join(f'<a href="{m.path.stem}.html">{m.number}</a>' for m in where) or "-"
-        facts = table(
-            ("parameters", "MACs", "image", "receptive field", "chapters"),
-            [(count_text(layers.params), count_text(layers.macs), size, sees, chapters)],
-        )
+        facts = (count_text(layers.params), count_text(layers.macs), size, sees, chapters)
         drawn = diagram(layers, title=name, alt=f"{name} from input to output.", depth=1).svg
         listed = layers._repr_mimebundle_()["text/html"]
         page.body = (
-            f'<div class="plain"><h1>{name}</h1><p>{html.escape(source)}</p>{facts}'
+            f'<div class="plain"><h1>{name}</h1><p>{html.escape(source)}</p>{table(FACTS, [facts])}'
             f'<h2 id="diagram">Diagram</h2><div class="picture">{drawn}</div>'
             f'<h2 id="layers">Layer by layer</h2>{listed}</div>'
         )
@@ -218,22 +215,12 @@ def models(names: Iterable[str], makers: Sequence[Chapter]) -> list[Page]:
             {"page": page.name, "at": "main", "title": f"Model: {name}", "text": source}
         ]
         pages.append(page)
-        rows.append(
-            (
-                f'<a href="{page.name}.html">{name}</a>',
-                count_text(layers.params),
-                count_text(layers.macs),
-                size,
-                sees,
-                chapters,
-            )
-        )
+        rows.append((link(page), *facts))
     front = Page("models", "Models", about="The networks of the course, with tables and diagrams.")
-    head = ("network", "parameters", "MACs", "image", "receptive field", "chapters")
     front.body = (
         '<div class="plain"><h1>Models</h1><p>Every network of <code>cnnlab.models</code>, counted '
         "by the course's own trace when this site was built. Receptive field: what one unit of the "
-        f"output sees.</p>{table(head, rows)}</div>"
+        f"output sees.</p>{table(('network', *FACTS), rows)}</div>"
     )
     return [front, *pages]
 

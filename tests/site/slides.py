@@ -17,7 +17,7 @@ import nbformat
 from cnnlab.course.chapters import CHAPTERS
 from cnnlab.course.look import inline
 from cnnlab.course.quiz import Quiz
-from tests.site.chapter import MATH, Page, markdown, plain
+from tests.site.chapter import MATH, Page, headed, markdown, plain
 
 ROOT = Path(__file__).resolve().parents[2]
 SKIPPED = ("Quiz", "For the curious", "What to keep")
@@ -45,10 +45,8 @@ addEventListener("keydown", event => {
 def slides(notebook: nbformat.NotebookNode, quiz: Quiz) -> Iterator[str]:
     """The slides of a chapter, each as HTML: its title and idea; a slide for each heading with the
     first sentence below it, for each picture, for each prediction and for each question."""
-    first = notebook.cells[0].source
-    title = first.partition("\n")[0].lstrip("# ")
-    idea = re.search(r"\*\*The one idea\.\*\*\s*(.+)", first)
-    yield f"<h1>{html.escape(title)}</h1>{text(idea.group(1)) if idea else ''}"
+    title, idea = headed(notebook)
+    yield f"<h1>{html.escape(title)}</h1>{text(idea)}"
     heading, sentence = title, ""
     for cell in notebook.cells[1:]:
         if cell.cell_type == "markdown":

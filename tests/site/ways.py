@@ -45,7 +45,7 @@ class Where:
 
     def links(self, name: str) -> str:
         """The links under a chapter's title; `name` is its notebook's file."""
-        links = [("Download this notebook", f"notebooks/{name}")]
+        links = []
         if self.repo and self.url:
             there = f"github.com/{self.repo}/blob/{BRANCH}/colab/{name}"
             links += [
@@ -55,10 +55,9 @@ class Where:
         if self.repo:
             at = f"https://mybinder.org/v2/gh/{self.repo}/HEAD?labpath=notebooks/{name}"
             links += [("Binder", at), ("Codespaces", f"https://codespaces.new/{self.repo}")]
-        anchors = "".join(
-            f'<a href="{html.escape(target)}"{" download" if index == 0 else ""}>'
-            f"{text if index == 0 else f'Open in {text}'}</a>"
-            for index, (text, target) in enumerate(links)
+        anchors = f'<a href="notebooks/{html.escape(name)}" download>Download this notebook</a>'
+        anchors += "".join(
+            f'<a href="{html.escape(target)}">Open in {text}</a>' for text, target in links
         )
         return f'<p class="tools">{anchors}</p><p class="note">{STORED}</p>'
 

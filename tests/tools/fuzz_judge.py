@@ -60,7 +60,7 @@ def fuzz(exercise: Exercise, number: int, chapter: str = "", truth: Truth | None
     draw, report = random.Random(0), Report(exercise.name)
     key = exercise.name if exercise.name in DESIGNS else f"{chapter}.{exercise.name}"
     design = DESIGNS.get(key)
-    truth = truth or truth_of(exercise, design, key)
+    truth = truth or truth_of(exercise, design)
     quick = copy.copy(exercise)
     quick.seconds = 0.5  # mutants loop
     for text, answer in answers(exercise, number, draw, design):
@@ -87,16 +87,16 @@ def fuzz(exercise: Exercise, number: int, chapter: str = "", truth: Truth | None
 Truth = Callable[[object, object], bool]
 
 
-def truth_of(exercise: Exercise, design: tuple | None = None, key: str = "") -> Truth:
+def truth_of(exercise: Exercise, design: tuple | None = None) -> Truth:
     """Whether an answer does the same as another one, on cases that the judge does not hold."""
     if exercise.kind == "value" and isinstance(exercise.answer, float):
         near = exercise.tolerance
         return lambda one, other: _same_value(one, other) or abs(one - other) <= near * abs(other)
     if exercise.kind == "value":
         return _same_value
-    if key.rpartition(".")[2] in FUNCTIONS:
-        holds = FUNCTIONS[key.rpartition(".")[2]]
-        assert holds(exercise.answer), f"{key}: the truth refuses the solution"
+    if exercise.name in FUNCTIONS:
+        holds = FUNCTIONS[exercise.name]
+        assert holds(exercise.answer), f"{exercise.name}: the truth refuses the solution"
         return lambda one, other: attempt(lambda: holds(one), None, 2.0, []) is True
     if exercise.kind == "function":
         draw = random.Random(4711)

@@ -93,6 +93,12 @@ def made(answer: object, reference: Callable, *arguments: object) -> nn.Module:
     return module
 
 
+def must_be_function(answer: object) -> None:
+    """Raises ValueError, with a sentence, for what no call can be made of, and for a module."""
+    if not callable(answer) or isinstance(answer, nn.Module):
+        raise ValueError("give the function itself, without calling it")
+
+
 def _fill(module: nn.Module) -> None:
     """Numbers that depend on a parameter's shape alone, of a size that keeps signals alive."""
     with torch.no_grad():

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cnnlab.arithmetic import conv_params
-from cnnlab.course.exercises.built import observe_cases
+from cnnlab.course.exercises.built import must_be_function, observe_cases
 from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import called, output_of, reads_of
 
@@ -133,8 +133,7 @@ def _no_last_relu(channels, layers):
 
 
 def _seen_in_stack(build):
-    if not callable(build) or isinstance(build, nn.Module):
-        raise ValueError("give the function itself, without calling it")
+    must_be_function(build)
     model = called(build, stack_of, 8, 3)
     if not isinstance(model, nn.Module):
         raise ValueError(

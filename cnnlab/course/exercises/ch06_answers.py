@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import conv_params
-from cnnlab.course.exercises.built import made, observe_built, observe_cases
+from cnnlab.course.exercises.built import made, must_be_function, observe_built, observe_cases
 from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import called, output_of
 from cnnlab.models import count
@@ -62,8 +62,7 @@ def _still_two(first, second):
 
 
 def _observe_collapse(answer):
-    if not callable(answer) or isinstance(answer, nn.Module):
-        raise ValueError("give the function itself, without calling it")
+    must_be_function(answer)
     first, second = nn.Linear(6, 6), nn.Linear(6, 6)  # square, so that no mistake hides in a shape
     a, b = nn.Linear(5, 4), nn.Linear(4, 3)
     vectors, others = torch.rand(3, 6) - 0.5, torch.rand(2, 5) - 0.5

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cnnlab.course.exercises.built import must_be_function
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
 from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import called, output_of
@@ -86,8 +87,7 @@ def _observe_copying(build):
 
 
 def _called(function, *arguments):
-    if not callable(function) or isinstance(function, nn.Module):
-        raise ValueError("give the function itself, without calling it")
+    must_be_function(function)
     model = called(function, copying_layer, *arguments)
     if not isinstance(model, nn.Module):
         raise ValueError(
@@ -144,8 +144,7 @@ def _of_the_weights(model, images, labels):
 
 
 def _observe_report(function):
-    if not callable(function) or isinstance(function, nn.Module):
-        raise ValueError("give the function itself, without calling it")
+    must_be_function(function)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 10))

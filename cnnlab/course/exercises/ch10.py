@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cnnlab.course.exercises.built import must_be_function
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
 
 # -- losses: the loop itself
@@ -53,8 +54,7 @@ def _last_only(model, batches, rates):
 
 
 def _observe_fit(answer):
-    if not callable(answer) or isinstance(answer, nn.Module):
-        raise ValueError("give the function itself, without calling it")
+    must_be_function(answer)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
     batches = [(torch.randn(12, 1, 4, 4), torch.randint(3, (12,))) for _ in range(4)]
@@ -151,8 +151,7 @@ def _score(model, val):
 
 
 def _observe_epoch(answer):
-    if not callable(answer) or isinstance(answer, nn.Module):
-        raise ValueError("give the function itself, without calling it")
+    must_be_function(answer)
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 4)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from cnnlab.arithmetic import bytes_text, count_text
 from cnnlab.course.budget import BUDGET, SIZE
 from cnnlab.course.capstone import audit
-from cnnlab.course.exercises.built import called
+from cnnlab.course.exercises.built import must_be_function
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
 from cnnlab.course.exercises.judge import at_least, at_most
+from cnnlab.course.exercises.sandbox import called
 from cnnlab.models.design import Design, network
 from cnnlab.trace import trace
 
@@ -38,8 +37,7 @@ def _first_convolution(model, image):
 
 
 def _observe_audit(answer):
-    if not callable(answer) or isinstance(answer, nn.Module):
-        raise ValueError("give the function itself, without calling it")
+    must_be_function(answer)
     found = {}
     for design in (Design((1, 2), (4, 6), (1, 2)), Design((3, 1, 1), (4, 4, 8), (2, 1, 2), True)):
         given = called(answer, my_audit, network(design), (1, SIZE, SIZE))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from cnnlab.arithmetic import bytes_text, count_text
 from cnnlab.course.budget import BUDGET, Costs, costs
 from cnnlab.course.explorers.explorer import Choice, Explorer, Slider, Toggle
 from cnnlab.course.look import (
@@ -91,13 +90,11 @@ def _cell(svg: Svg, column: int, y: float, deep: int, wide: int, found: Costs) -
 
 def _gauge(svg: Svg, y: float, name: str, here: Costs, broken: bool) -> None:
     """One limit: a bar whose full length is the budget; what is over it runs on."""
-    value, limit = getattr(here, name), getattr(BUDGET, name)
-    say = {"kept": bytes_text, "field": lambda pixels: f"{pixels} px"}.get(name, count_text)
     svg.text(_LEFT - 10, y + 14, NAMES[name], TEXT, INK, "end")
-    share = value / limit
+    share = getattr(here, name) / getattr(BUDGET, name)
     svg.rect(_LEFT, y, _BAR * min(share, MOST), 18, BAD if broken else GOOD, radius=2)
     svg.line(_LEFT + _BAR, y - 5, _LEFT + _BAR, y + 23, INK, 2)
-    text = f"{say(value)}, at {'least' if name == 'field' else 'most'} {say(limit)}"
+    text = f"{here.text(name)}, {BUDGET.limit(name)}"
     end = max(_BAR, _BAR * min(share, MOST))  # the words stand right of the limit
     svg.text(_LEFT + end + 10, y + 14, text, SMALL, INK)
 
