@@ -91,6 +91,7 @@ def test_the_picture_says_where_it_is_and_what_is_read():
     assert "largest change of a score: 0.50%" in words
     for which, along in ((0, 0), (len(WALKS) - 1, 100), (1, 37)):
         assert "Read as" in " ".join(texts(draw(WALKS, which=which, along=along)))
+    assert {"Ankle boot", "T-shirt/top"} <= set(texts(draw(WALKS, which=3, along=0)))
 
 
 def test_a_learners_own_network_is_walked_and_shown():

@@ -34,9 +34,12 @@ from cnnlab.course.exercises.ch12_answers import (
     renamed,
     renamed_half,
     reshaped,
+    stripped,
+    submodule_cut,
     train_head,
     truth_against_itself,
     turned,
+    weights_move,
     without_weights,
 )
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
@@ -109,6 +112,16 @@ exercises = Exercises(
                 "You cut `module.` out of the middle of a name, too, and the counter is still "
                 "there. Only the beginning: key.removeprefix(...).",
             ),
+            Mistake(
+                submodule_cut,
+                "You cut `module.` out of the middle of a name, too. Only the beginning: "
+                "key.removeprefix(...).",
+            ),
+            Mistake(
+                stripped,
+                "lstrip cuts any of the letters it is given, as long as it finds one: a name that "
+                "begins with e or o loses more than `module.`. removeprefix cuts the word.",
+            ),
         ),
         hints=(
             'key.removeprefix("module.") cuts the beginning only.',
@@ -157,6 +170,11 @@ exercises = Exercises(
             Mistake(
                 nothing_frozen,
                 "The features learn, too. Freeze them, or give the optimizer the head alone.",
+            ),
+            Mistake(
+                weights_move,
+                "Their batch norm rests, but their weights learn. Freeze them, or give the "
+                "optimizer the head alone.",
             ),
             Mistake(
                 all_in_eval,

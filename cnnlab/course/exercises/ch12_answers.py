@@ -61,6 +61,14 @@ def prefix_cut_everywhere(state):
     return {key.replace("module.", ""): value for key, value in renamed_half(state).items()}
 
 
+def submodule_cut(state):
+    return {key.replace("module.", ""): value for key, value in renamed(state).items()}
+
+
+def stripped(state):
+    return {key.lstrip("module."): value for key, value in renamed(state).items()}
+
+
 def renamed_half(state):
     return {key.replace("norm.1.", "norm1."): value for key, value in state.items()}
 
@@ -77,11 +85,12 @@ def norms_dropped(state):
 
 
 class _Published(nn.Module):
-    """Whose file is to be renamed; a part of it is called submodule, which must stay."""
+    """Whose file is to be renamed; a part of it is called submodule, which must stay, and a part
+    begins with a letter of `module`."""
 
     def __init__(self):
         super().__init__()
-        self.conv = nn.Conv2d(1, 2, 3)
+        self.encoder = nn.Conv2d(1, 2, 3)
         self.norm1 = nn.BatchNorm2d(2, track_running_stats=True)
         self.submodule = nn.Linear(2, 3)
         del self.norm1._buffers["num_batches_tracked"]
@@ -181,6 +190,12 @@ def all_in_eval(net, images, labels, steps):
 
 def nothing_frozen(net, images, labels, steps):
     net.train()
+    _steps(net, net.parameters(), images, labels, steps)
+
+
+def weights_move(net, images, labels, steps):
+    net.train()
+    net.features.eval()
     _steps(net, net.parameters(), images, labels, steps)
 
 

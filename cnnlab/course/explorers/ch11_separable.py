@@ -176,7 +176,7 @@ def _bar(svg: Svg, y: float, row: Design, dense: Design, longest: int, size: int
     """One design: its MACs in parts, how it compares with the dense one, what it keeps."""
     svg.text(_LEFT, y + 16, row.name, TEXT, bold=True)
     times = dense.weights / row.weights
-    compared = "" if row is dense else f"dense / this: {times:.2g}"
+    compared = "" if row is dense else f"dense / this: {round(times, 1):g}"
     svg.text(_LEFT, y + 34, compared, SMALL, MUTED)
     x, colors = _BARS, {"look": KERNEL, "mix": INPUT, "both": _BOTH}
     for job, weights in row.parts:

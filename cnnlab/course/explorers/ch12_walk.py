@@ -146,6 +146,6 @@ def _scores(svg: Svg, classes: Sequence[str], first: Sequence[float], now: Seque
         x, y = 24 + place * wide, level(value)
         svg.rect(x + wide * 0.2, min(y, zero), wide * 0.6, abs(zero - y), fill=INPUT)
         svg.line(x + 1, level(was), x + wide - 1, level(was), KERNEL, 2.5)
-        short = text if len(classes) > 12 else text[: int(wide / 8)]
+        short = text[: int(wide / 6)]
         svg.text(x + wide / 2, _FLOOR + 16, short, SMALL, anchor="middle")
     svg.line(24, zero, WIDTH - 24, zero, GRID)

@@ -22,7 +22,7 @@ MOVE = "A stored picture: run this cell in JupyterLab (Shift+Enter) to move it."
 STRIP = 30  # height of that line, below the picture
 _SIZE = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 STORED_BYTES = 57_000  # of SVG and PNG together, as they stand in a notebook
-COLORS = 64
+COLORS = 160
 
 
 class ExplorerView(anywidget.AnyWidget):
@@ -80,7 +80,7 @@ def still(svg: str) -> str:
 
 
 def small_png(svg: str, room: float) -> bytes:
-    """The PNG of a picture in its 64 most frequent colors, as sharp as fits into `room` bytes of
+    """The PNG of a picture in its most frequent colors, as sharp as fits into `room` bytes of
     base64. Its text chunk "Description" is the SVG's label."""
     from PIL import Image, PngImagePlugin
 

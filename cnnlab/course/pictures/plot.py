@@ -45,6 +45,7 @@ _STYLE = {
     **{"axes.labelsize": 10.5, "lines.linewidth": 2, "lines.markersize": 5},
     **{"axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.6},
     "font.family": "DejaVu Sans",
+    "axes.formatter.min_exponent": 4,  # 0.1, 1, 10 on logarithmic axes, no powers of ten
 }
 # Decorates what draws: over matplotlib's defaults, whatever the reader's own matplotlibrc says.
 styled = style.context(["default", _STYLE])

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from cnnlab.course.errors import CourseError
 from cnnlab.course.look import INK, MUTED, measured, short, text_on, unmarked
@@ -265,7 +267,7 @@ def heatmap(
 
 def _points(series, joined, title, x_label, y_label, alt, exact, log, height, names) -> Plot:
     plot, axes = begin(title, x_label, y_label, alt, height, log)
-    ends = {}
+    ends, spots, words = {}, [], []
     for index, (name, (x, y)) in enumerate(some(series).items()):
         x, y = numbers(x, name), numbers(y, name)
         if x.shape != y.shape or x.ndim != 1:
@@ -277,11 +279,35 @@ def _points(series, joined, title, x_label, y_label, alt, exact, log, height, na
         if joined:
             style = {"marker": marker if len(x) <= 30 else None, "linestyle": dash}
         axes.plot(x, y, color=color, label=name, **style)
-        for px, py, text in zip(x, y, (names or {}).get(name, ())):
-            axes.margins(0.1)  # room for the words
-            axes.annotate(text, (px, py), xytext=(6, 4), textcoords="offset points", fontsize=9)
+        spots += zip(x, y)
+        words += [(spot, text) for spot, text in zip(zip(x, y), (names or {}).get(name, ()))]
+    if words:
+        axes.margins(0.1)  # room for them
     tell(plot, ends, exact)
-    return finish(plot, axes)
+    finish(plot, axes)
+    _write(axes, [word for word in words if word[1]], spots)
+    return plot
+
+
+def _write(axes, words, spots) -> None:
+    """Each text beside its point, on the side where it covers least."""
+    marks = [Bbox(axes.transData.transform(spot) + [[-6, -6], [6, 6]]) for spot in spots]
+    frame = axes.get_window_extent()
+    for spot, text in words:
+        note = axes.annotate(text, spot, xytext=(0, 0), textcoords="offset points", fontsize=9)
+        best = None
+        for right, up in product((1, -1, 0), (1, -1, 0)):
+            place = {"position": ((6 if up else 9) * right, (4 if right else 8) * up)}
+            place["ha"] = ("center", "left", "right")[right]
+            place["va"] = ("center", "bottom", "top")[up]
+            note.set(**place)
+            box = note.get_window_extent()
+            outside = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y1 > frame.y1
+            cost = box.count_overlaps(marks) + 2 * outside + 9 * (not right and not up)
+            if best is None or cost < best[0]:
+                best = cost, place, box
+        note.set(**best[1])
+        marks.append(best[2])
 
 
 def _limits(values: np.ndarray, low, high, signed: bool) -> tuple[float, float]:

@@ -2,6 +2,7 @@ import io
 import struct
 import subprocess
 import sys
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -105,6 +106,15 @@ def test_scatter_names_its_points():
     (axes,) = plots.scatter({"nets": ([1, 2], [3, 4])}, names={"nets": ["A", "B"]}, **LABELS).axes
     assert [t.get_text() for t in axes.texts] == ["A", "B"]
     assert axes.lines[0].get_linestyle() == "None"
+
+
+def test_names_of_close_points_do_not_cover_each_other():
+    near = {"nets": ([1, 1.02, 1.04, 9], [1, 1.02, 1, 9])}
+    named = {"nets": ["the first", "the second", "the third", "far to the right"]}
+    (axes,) = plots.scatter(near, names=named, **LABELS).axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    assert all(box.x1 <= axes.get_window_extent().x1 for box in boxes)
 
 
 def test_bars_of_equal_runs_have_no_range_below_zero():
