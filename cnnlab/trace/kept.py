@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnlab.trace.shapes import rnn_shapes
-from cnnlab.trace.watch import Calls, memory_of, tensors_in, without_moving
+from cnnlab.trace.watch import Calls, memory_of, near, tensors_in, without_moving
 
 
 class Keeper:
@@ -81,7 +81,7 @@ class _QuickNorm(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if not any(x.is_meta for x in tensors_in((args, kwargs))):
+        if not any(x.is_meta for x in near(args, kwargs)):
             return func(*args, **kwargs)
         if func is torch.ops.aten.native_batch_norm.default:
             x = args[0]

@@ -19,7 +19,7 @@ from cnnlab.trace.memory import Memory
 from cnnlab.trace.rules import POINTWISE, RULES, cat, pointwise, stack, unknown
 from cnnlab.trace.shapes import SHAPES
 from cnnlab.trace.sight import Sight
-from cnnlab.trace.watch import Calls, memory_of, tensors_in, without_moving
+from cnnlab.trace.watch import Calls, memory_of, near, tensors_in, without_moving
 
 _CONVOLUTIONS = "conv1d", "conv2d", "conv3d"
 _WRITTEN = (
@@ -87,7 +87,7 @@ class Recorder(TorchDispatchMode):
         self.calls.paused = True  # what is asked here is no call of the model's
         if result is None:
             self.nothing.append(path)
-        held = _near((), result) if isinstance(result, dict) else _near([result], {})
+        held = near((), result) if isinstance(result, dict) else near([result], {})
         out = next((x for x in held if hasattr(x, "_seen")), None)
         if out is not None:
             self._returned(path, out)
@@ -105,7 +105,7 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if func not in self.operations:
             self.operations[func] = Operation(func, self.rules)
-        operation, tensors = self.operations[func], _near(args, kwargs)
+        operation, tensors = self.operations[func], near(args, kwargs)
         for x in tensors if self.written else ():
             if not hasattr(x, "_seen") and memory_of(x) in self.written:
                 x._seen = Seen(None, (), len(self.rows) - 1, self._new_storage(), lost=_WRITTEN)
@@ -305,15 +305,6 @@ class Operation:
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, defaults filled in."""
         return {**self.defaults, **dict(zip(self.defaults, args)), **kwargs}
-
-
-def _near(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """The tensors among the arguments, and in lists among them."""
-    found = [x for x in args if isinstance(x, Tensor)]
-    for x in args:
-        if isinstance(x, (list, tuple)):
-            found += [y for y in x if isinstance(y, Tensor)]
-    return found + [x for x in kwargs.values() if isinstance(x, Tensor)]
 
 
 def _fits(small: Sequence[int], large: Sequence[int]) -> bool:

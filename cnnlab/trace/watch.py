@@ -15,7 +15,7 @@ Private parts of PyTorch that the trace cannot do without, all of them:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -97,7 +97,8 @@ def meta_twin(x: Any) -> Any:
 
 def without_moving(name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
     """What `forward` moves to a device stays on meta, as does what it mixes with meta tensors."""
-    args, kwargs = map_tensors((args, kwargs), meta_twin)
+    if not all(x.is_meta for x in near(args, kwargs)):
+        args, kwargs = map_tensors((args, kwargs), meta_twin)
     if name in ("to", "_to_copy", "cpu", "cuda"):
         meta = torch.device("meta")
         args = tuple(meta if isinstance(x, torch.device) else x for x in args)
@@ -128,3 +129,12 @@ def tensors_in(tree: Any) -> list[Tensor]:
     found: list[Tensor] = []
     map_tensors(tree, lambda x: found.append(x) or x)
     return found
+
+
+def near(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """The tensors among the arguments of an operation, and in lists among them."""
+    found = [x for x in args if isinstance(x, Tensor)]
+    for x in args:
+        if isinstance(x, (list, tuple)):
+            found += [y for y in x if isinstance(y, Tensor)]
+    return found + [x for x in kwargs.values() if isinstance(x, Tensor)]
