@@ -212,6 +212,7 @@ exercises = Exercises(
         ),
         note="0.25^10 is about a millionth, and that is the best case: each unit exactly at 0.",
         working="0.25 ** 10",
+        tolerance=0.01,
     ),
     Exercise(
         "he_spread",
