@@ -44,12 +44,18 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def bare_fit(
-    model: nn.Module, train: BatchSource, val: BatchSource, *, epochs: int, lr: float = 0.1
+    model: nn.Module,
+    train: BatchSource,
+    val: BatchSource,
+    *,
+    epochs: int,
+    lr: float = 0.1,
 ) -> History:
-    """Train `model` in place on batches that have `at(epoch)`; what `fit` does at its defaults."""
+    """Train `model` in place, as `fit` does; batches have `at(epoch)`."""
     history, steps = History(), epochs * len(train)
-    model.to(memory_format=torch.channels_last)  # channels side by side: faster convolutions
-    optimizer = torch.optim.SGD(model.parameters(), momentum=MOMENTUM, nesterov=True)
+    model.to(memory_format=torch.channels_last)  # faster convolutions
+    weights = model.parameters()
+    optimizer = torch.optim.SGD(weights, momentum=MOMENTUM, nesterov=True)
     torch.manual_seed(0)  # for dropout
 
     for epoch in range(epochs):
@@ -60,7 +66,8 @@ def bare_fit(
             rate = learning_rate(len(history.losses), steps, lr)
             optimizer.param_groups[0]["lr"] = rate
 
-            logits = model(images.to(memory_format=torch.channels_last))  # (B, classes)
+            images = images.to(memory_format=torch.channels_last)
+            logits = model(images)  # (B, classes)
             loss = F.cross_entropy(logits, labels)
             optimizer.zero_grad()
             loss.backward()
@@ -72,8 +79,8 @@ def bare_fit(
             count += len(labels)
         on_val = evaluate(model, val)
         seconds = time.perf_counter() - began
-        row = Epoch(epoch + 1, total / count, right / count, *on_val, seconds, rate)
-        history.epochs.append(row)
+        shown = total / count, right / count, *on_val, seconds, rate
+        history.epochs.append(Epoch(epoch + 1, *shown))
     model.eval()
     return history
 
