@@ -39,6 +39,12 @@ FIELDS = (
     "receptive_field jump start center share_seen context note"
 ).split()
 _OPEN = 60  # a table of more rows is shown folded
+# The columns of all parts stand under each other also on a page that is not trusted yet, where
+# JupyterLab takes the style sheet away.
+_TABLE = (
+    '<table style="width:100%;table-layout:fixed"><col width="22%"><col width="14%">'
+    '<col width="13%"><col span="3" width="10%"><col span="3" width="7%">'
+)
 
 
 @dataclass(frozen=True)
@@ -186,15 +192,18 @@ def html(table: LayerTable) -> str:
     style = Path(__file__).with_name("table.css").read_text(encoding="utf-8")
     opened = " open" if len(table) <= _OPEN else ""
     body = "".join(_folded(table, table.rows, 1, ends, opened))
+    head = _line(list(COLUMNS), "th")
+    if "<details" in body:
+        body = f'<div class="head">{_TABLE}{head}</table></div>{body}'
+    else:  # one table, whose columns find their own widths
+        body = body.replace(_TABLE, f"<table>{head}")
     totals = "".join(
         f"<span><i>{escape(name)}</i> <b>{escape(value)}</b></span> "
         for name, value in table.totals().items()
     )
     notes = "".join(f"<div><i>note: {escape(note)}</i></div>" for note in table._notes())
-    return (
-        f'<style>{style}</style><div class="cnnlab-trace"><div><table class="head">'
-        f"{_line(list(COLUMNS), 'th')}</table>{body}</div><p>{totals}</p>{notes}</div>"
-    )
+    shown = f'<div class="cnnlab-trace"><div>{body}</div><p>{totals}</p>{notes}</div>'
+    return f"<style>{style}</style>{shown}"
 
 
 def _folded(
@@ -209,16 +218,16 @@ def _folded(
             plain += [_line([show(row) for show in COLUMNS.values()], "td") for row in run]
             continue
         if plain:
-            yield f"<table>{''.join(plain)}</table>"
+            yield f"{_TABLE}{''.join(plain)}</table>"
             plain = []
         whole = table.merged(run, path, ends[path] == run[-1].index)
         cells = {name: show(whole) for name, show in COLUMNS.items()}
         cells["operation"] = table.kinds.get(path, "")
         line = _line(list(cells.values()), "td")
         below = "".join(_folded(table, run, depth + 1, ends, opened))
-        yield f"<details{opened}><summary><table>{line}</table></summary>{below}</details>"
+        yield f"<details{opened}><summary>{_TABLE}{line}</table></summary>{below}</details>"
     if plain:
-        yield f"<table>{''.join(plain)}</table>"
+        yield f"{_TABLE}{''.join(plain)}</table>"
 
 
 def _line(values: Sequence[str], tag: str) -> str:

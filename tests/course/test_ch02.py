@@ -86,8 +86,9 @@ def cells():
     return stored_cells("02")
 
 
-def drawn(stack, padded=True, layer=0, unit=None) -> str:
-    return draw(**stack[layer]._asdict(), padded=padded, stack=tuple(stack), layer=layer, unit=unit)
+def drawn(stack, padded=True, layer=0, unit=None, used=True) -> str:
+    state = {"padded": padded, "used": used, "stack": tuple(stack), "layer": layer, "unit": unit}
+    return draw(**stack[layer]._asdict(), **state)
 
 
 # The notebook
@@ -279,6 +280,16 @@ def test_things_to_find_larger_than_the_image():
     assert "5 would be padding; the 20 with most paths hold 95%" in shown
 
 
+def test_the_bell_is_not_shown_before_the_prediction():
+    explorer = receptive_field()
+    words = ("hold 95%", "paths start", "normal curve")
+    assert not any(word in " ".join(texts(explorer.svg)) for word in words)
+    blue = set(re.findall(r'fill="(#[0-9a-f]{6})" d="M(?:456|[4-6]\d\d)', explorer.svg))
+    assert len(blue) <= 2  # seen pixels all alike
+    explorer.set(used=True)
+    assert all(word in " ".join(texts(explorer.svg)) for word in words)
+
+
 def test_table_shows_size_jump_start_and_center():
     shown = texts(drawn([Taps(7, 2, 1), Taps(3, 2, 1), Taps(2, 2, 1)]))
     at = shown.index("2 x 2")
@@ -343,7 +354,7 @@ def test_every_state_gives_a_picture_or_a_sentence(stack, padded, data):
     layer = data.draw(st.integers(0, len(stack) - 1))
     unit = data.draw(st.none() | st.tuples(st.integers(0, 40), st.integers(0, 40)))
     try:
-        svg = drawn(stack, padded, layer, unit)
+        svg = drawn(stack, padded, layer, unit, data.draw(st.booleans()))
     except GeometryError as error:
         assert "does not fit" in str(error)
         return

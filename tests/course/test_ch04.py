@@ -57,12 +57,12 @@ CLAIMS = {
     "grouping saves no memory": ("04-memory", "uncut 2.35 cut 2.33"),
     "the cut saves traffic": ("04-memory", "121,520 only conv3 does 21,632"),
     "groups=2 is dense with zeros": ("04-matrix", "largest difference below 0.0001 \u2713"),
-    "weights halved": ("04-matrix", "432 864 432"),
+    "weights halved": ("04-matrix-picture", "432 864 432"),
     "stacking does not mix, seeing all does": (
         "04-depends",
-        "2, then 2 4 4 4 4 4 4 4 4 2, then 1 8 8 8 8 8 8 8 8",
+        "2 2 4 4 4 4 4 4 4 4 2 1 8 8 8 8 8 8 8 8",
     ),
-    "depthwise": ("04-depends", "8 1 1 1 1 1 1 1 1"),
+    "depthwise": ("04-depends", "8 8 1 1 1 1 1 1 1 1"),
     "cross-talk blocked": (
         "04-talk-run",
         "two towers, apart, 4,962 parameters on average below",

@@ -119,7 +119,8 @@ def drive(page):
     """Every kind of control by keyboard; the numbers are those of Python's own draw."""
     explorer = ExplorerHandle(page, page.locator(".cnnlab-explorer.cnnlab-receptive-field").first)
     start = texts(explorer.settle())
-    state = {"kernel": 3, "stride": 2, "dilation": 1, "padded": True, "layer": 1, "unit": None}
+    state = {"kernel": 3, "stride": 2, "dilation": 1, "padded": True, "layer": 1}
+    state |= {"used": False, "unit": None}
     assert start == texts(draw(**state, stack=START))
     explorer.press("ArrowRight", "dilation", times=2)
     assert texts(explorer.settle()) == texts(draw(**{**state, "dilation": 3}, stack=START))

@@ -132,6 +132,7 @@ def test_share_of_the_image_seen(lenet):
 
 
 def test_text_and_html_show_every_row_and_the_totals(lenet):
+    assert lenet._repr_mimebundle_()["text/html"].count("<table") == 1  # head and rows: one grid
     for shown in (str(lenet), lenet._repr_mimebundle_()["text/html"]):
         assert "61,706" in shown and "416,520" in shown
         assert shown.count("conv2d") == 2 and shown.count("linear") == 3
@@ -178,6 +179,7 @@ def test_a_long_table_is_folded_small_and_keeps_its_head(resnet152):
     assert {"layer3", "layer3.35", "layer1.0.downsample"} <= modules
     assert html.count("<details>") == len(modules | {"layer1", "layer2", "layer3", "layer4"})
     assert "position: sticky" in html and html.count("<tr><th>") == 1
+    assert html.count("<table") == html.count("table-layout:fixed")  # without the style sheet, too
     opened = trace(build("vgg16"), (3, 32, 32))._repr_mimebundle_()["text/html"]
     assert "<details open>" in opened and "<details>" not in opened
 

@@ -177,24 +177,30 @@ _SCORES = torch.tensor([[0.1, 2.0, 0.3], [1.5, 0.2, 0.1], [0.0, 0.1, 0.9], [0.2,
 exercises = Exercises(
     Exercise(
         "c3_weights",
-        "Weights of C3, without bias",
+        "Weights of a wider C3, without bias",
         "compute",
         3,
-        2400,
+        4000,
         mistakes=(
-            Mistake(2416, "That is with bias: 16 more, one for each filter."),
-            Mistake(400, "That is 16 filters on a single map. Each filter of C3 reads all 6 maps."),
-            Mistake(1500, "That is the C3 of the paper. Ours reads all 6 maps with every filter."),
-            Mistake(150, "That is one filter. There are 16."),
+            Mistake(4020, "That is with bias: 20 more, one for each filter."),
+            Mistake(500, "That is 20 filters on a single map. Each filter of C3 reads all 8 maps."),
+            Mistake(200, "That is one filter. There are 20."),
+            Mistake(3000, "C1 gives 8 maps now, not 6, and each filter of C3 reads all of them."),
+            Mistake(3200, "C3 has 20 filters now, not 16."),
             Mistake(
-                240000, "Those are the MACs: each weight is used at 10 x 10 places. Count it once."
+                2400,
+                "That is C3 as it is in the table. The wider one reads 8 maps, not 6, "
+                "and has 20 filters, not 16.",
+            ),
+            Mistake(
+                400000, "Those are the MACs: each weight is used at 10 x 10 places. Count it once."
             ),
         ),
         hints=(
-            "One filter of C3 reads 6 maps, a window of 5 x 5 in each.",
-            "So one filter holds 6 * 5 * 5 numbers. How many filters are there?",
+            "One filter of C3 reads 8 maps, a window of 5 x 5 in each.",
+            "So one filter holds 8 * 5 * 5 numbers. How many filters are there?",
         ),
-        working="16 * 6 * 5 * 5",
+        working="20 * 8 * 5 * 5",
         note="Filters x input maps x height x width of the kernel; with bias, one more per filter.",
     ),
     Exercise(

@@ -187,8 +187,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 [(3, 64, 1)],
-                "Everything is mixed, for too many weights: one dense 3x3 alone "
-                "has 36,864. Let one layer see far and another one mix.",
+                "Everything is mixed, for too many weights: one dense 3x3 alone has 36,864. Let "
+                "one layer see far, in many groups, and another one mix.",
             ),
             Mistake(
                 [(3, 64, 64)],

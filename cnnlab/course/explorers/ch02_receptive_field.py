@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from math import cos, exp, sin, sqrt, tau
+from math import exp, sqrt
 from typing import NamedTuple
 
 from cnnlab.arithmetic import Window, output_size
@@ -23,10 +23,11 @@ IMAGE = 32
 MOST_LAYERS = 6
 LEFT, CELL = 24, 12  # the side view: one pixel is a 12 px cell
 RIGHT, PIXEL = 456, 7.5  # the top view
-INPUT_ROW, TOP_ROW = 226, 58
+INPUT_ROW, LOWER, TOP_ROW = 226, 348, 58  # the image's row: above the bars, or in their place
 BASE = 384  # of the bars, and bottom of the image
 TABLE, ROW = 516, 21
 HEIGHT = 672
+USED = "show how much of the window is used"
 
 
 class Taps(NamedTuple):
@@ -99,6 +100,7 @@ def draw(
     stride: int,
     dilation: int,
     padded: bool,
+    used: bool,
     stack: Sequence[Taps],
     layer: int,
     unit: tuple[int, int] | None,
@@ -106,20 +108,23 @@ def draw(
     """The stack from the side, the unit's view from the top, and a table; see `receptive_field`.
 
     The sliders hold layer number `layer` (from 0) of `stack`; `unit` is (row, column) of the last
-    map, None its center.
+    map, None its center. Only with `used` one sees how many paths lead from each pixel to the unit.
     """
     stack = _edited(kernel, stride, dilation, stack, layer)
     sizes, windows = geometry(stack, padded)
     row, column = _unit(unit, sizes[-1])
     across = axis(stack, padded, column)
     down = across if row == column else axis(stack, padded, row)
-    window, sigma = windows[-1], spread(stack)
+    window = windows[-1]
     svg = Svg(720, HEIGHT, _sentence(window, across, len(stack), row, column))
-    _side_view(svg, stack, padded, sizes, windows, across)
-    _bars(svg, across, window, column, sigma)
-    _top_view(svg, sizes[-1], window, (row, column), down, across, sigma)
+    image_row = INPUT_ROW if used else LOWER
+    _side_view(svg, stack, padded, sizes, windows, across, image_row, used)
+    _bracket(svg, *window.box(column), image_row + 18)
+    if used:
+        _bars(svg, across, window, column, spread(stack))
+    _top_view(svg, sizes[-1], window, (row, column), down, across, used)
     svg.text(LEFT, 427, _facts(window, column), TEXT)
-    svg.paragraph(LEFT, 447, _sight(window, across, column), 672, TEXT)
+    svg.paragraph(LEFT, 447, _sight(window, across, column, used), 672, TEXT)
     _table(svg, stack, padded, sizes, windows, layer)
     return str(svg)
 
@@ -153,6 +158,7 @@ def receptive_field() -> Explorer:
             Slider("stride", "stride", 1, 3, chosen.stride),
             Slider("dilation", "dilation", 1, 9, chosen.dilation),
             Toggle("padded", "pad every layer by half its kernel", True),
+            Toggle("used", USED, False),
         ],
         draw,
         [
@@ -161,8 +167,8 @@ def receptive_field() -> Explorer:
             "hole? (More than 15.)",
             "Five layers of 3x3, one of them with stride 2. In which layer does the stride make "
             "the receptive field largest, and in which does it change nothing?",
-            "Make the receptive field larger than the image of 32 pixels. In how many of them do "
-            "95% of the paths start?",
+            f'After the prediction below: tick "{USED}". Make the receptive field larger than the '
+            "image of 32 pixels. In how many of them do 95% of the paths start?",
         ],
         "receptive_field",
         hidden={"stack": START, "layer": 1, "unit": None},
@@ -198,7 +204,7 @@ def _facts(window: Window, column: int) -> str:
     )
 
 
-def _sight(window: Window, across: Axis, column: int) -> str:
+def _sight(window: Window, across: Axis, column: int, used: bool) -> str:
     first, last = window.box(column)
     inside = max(min(last, IMAGE - 1) - max(first, 0) + 1, 0)
     seen = len(across.seen[0])
@@ -210,7 +216,8 @@ def _sight(window: Window, across: Axis, column: int) -> str:
         text += f", {outside} would be padding"
     if inside > seen:
         text += f", {inside - seen} are holes"
-    return f"{text}; the {most(across.paths)} with most paths hold 95% of them."
+    held = f"; the {most(across.paths)} with most paths hold 95% of them" if used else ""
+    return f"{text}{held}."
 
 
 # -- drawing
@@ -218,9 +225,9 @@ def _sight(window: Window, across: Axis, column: int) -> str:
 UNSEEN = mix(GRID, "#ffffff", 0.25)
 
 
-def _scaled(paths: Sequence[float]) -> list[float]:
+def _scaled(paths: Sequence[float], used: bool) -> list[float]:
     top = max(paths) or 1
-    return [share / top for share in paths]
+    return [share / top if used else 0.45 * (share > 0) for share in paths]
 
 
 def _x(pixel: float) -> float:
@@ -228,10 +235,10 @@ def _x(pixel: float) -> float:
     return LEFT + (pixel + 0.5) * CELL
 
 
-def _side_view(svg: Svg, stack, padded, sizes, windows, across: Axis) -> None:
+def _side_view(svg: Svg, stack, padded, sizes, windows, across: Axis, low, used) -> None:
     svg.text(LEFT, 32, "From the side: one row of each map", TEXT, bold=True)
-    step = min((INPUT_ROW - TOP_ROW) / len(stack), 56)
-    rows = [INPUT_ROW - level * step for level in range(len(stack) + 1)]
+    step = (low - TOP_ROW) / max(len(stack), 3)
+    rows = [low - level * step for level in range(len(stack) + 1)]
     maps = zip(windows, sizes)
     xs = [[number(_x(window.center(unit))) for unit in range(size)] for window, size in maps]
     for level in range(len(stack), 0, -1):  # lines of sight below the dots
@@ -253,8 +260,8 @@ def _side_view(svg: Svg, stack, padded, sizes, windows, across: Axis) -> None:
     svg.path("".join(unseen), UNSEEN)
     svg.path("".join(seen), KERNEL)
     svg.circle(float(xs[-1][chosen]), rows[-1], 5, OUTPUT)
-    shares = [_scaled(across.paths)]
-    grid(svg, LEFT, INPUT_ROW - 6, 1, IMAGE, CELL, values=shares, low=0, high=1, color=INPUT)
+    shares = [_scaled(across.paths, used)]
+    grid(svg, LEFT, low - 6, 1, IMAGE, CELL, values=shares, low=0, high=1, color=INPUT)
 
 
 def _disk(radius: float) -> str:
@@ -263,16 +270,18 @@ def _disk(radius: float) -> str:
     return f"m-{half} 0a{half} {half} 0 1 0 {full} 0a{half} {half} 0 1 0-{full} 0z"
 
 
+def _bracket(svg: Svg, first: int, last: int, y: float) -> None:
+    """The window under the image's row, open where it leaves the image; the pixels' numbers."""
+    for pixel in (0, 8, 16, 24, 31):
+        svg.text(_x(pixel), BASE + 15, pixel, SMALL, MUTED, "middle")
+    if last >= 0 and first < IMAGE:
+        begin, end = LEFT + max(first, 0) * CELL, LEFT + min(last + 1, IMAGE) * CELL
+        ticks = f"M{begin} {y - 5}v10" * (first >= 0) + f"M{end} {y - 5}v10" * (last < IMAGE)
+        svg.path(f"M{begin} {y}H{end}{ticks}", stroke=HIGHLIGHT, line=2)
+
+
 def _bars(svg: Svg, across: Axis, window: Window, column: int, sigma: float) -> None:
     top, tall = max(across.paths) or 1, 84
-    first, last = window.box(column)
-    y, left, right = INPUT_ROW + 18, _x(max(first, -0.5)) - CELL / 2, _x(min(last, IMAGE - 0.5))
-    if last >= 0 and first < IMAGE:  # the window, open where it leaves the image
-        ticks = f"M{number(left)} {y - 5}v10" if first >= 0 else ""
-        ticks += f"M{number(right + CELL / 2)} {y - 5}v10" if last < IMAGE else ""
-        end = right + CELL / 2 if last < IMAGE else LEFT + IMAGE * CELL
-        begin = left if first >= 0 else LEFT
-        svg.path(f"M{number(begin)} {y}H{number(end)}{ticks}", stroke=HIGHLIGHT, line=2)
     svg.text(LEFT, INPUT_ROW + 42, "Where its paths start", TEXT, bold=True)
     bars = [
         f"M{LEFT + pixel * CELL + 1} {BASE}v-{number(tall * share / top)}h{CELL - 2}V{BASE}z"
@@ -290,8 +299,6 @@ def _bars(svg: Svg, across: Axis, window: Window, column: int, sigma: float) -> 
                 curve.append(f"{number(_x(pixel))} {number(BASE - height)}")
         svg.path("M" + "L".join(curve), stroke=INK, line=1.5)
     svg.path(f"M{LEFT} {BASE}h{IMAGE * CELL}", stroke=MUTED)
-    for pixel in (0, 8, 16, 24, 31):
-        svg.text(_x(pixel), BASE + 15, pixel, SMALL, MUTED, "middle")
     legend = f"normal curve: \u03c3 = {sigma:.2f} pixels"
     svg.text(LEFT + IMAGE * CELL, INPUT_ROW + 42, legend, SMALL, anchor="end")
 
@@ -302,7 +309,7 @@ def _peak(paths: Sequence[float], center: float, sigma: float) -> float:
     return 1 / weight if weight > 1e-6 else 0.0
 
 
-def _top_view(svg: Svg, units: int, window: Window, unit, down: Axis, across: Axis, sigma) -> None:
+def _top_view(svg: Svg, units: int, window: Window, unit, down: Axis, across: Axis, used) -> None:
     cell = min(14, 84 / units)
     svg.text(RIGHT, 32, "From the top: the last map", TEXT, bold=True)
     grid(svg, RIGHT, 44, units, units, cell, pick="unit", at=unit, label="unit of the last map")
@@ -315,19 +322,17 @@ def _top_view(svg: Svg, units: int, window: Window, unit, down: Axis, across: Ax
     svg.rect(RIGHT, y, IMAGE * PIXEL, IMAGE * PIXEL, fill="#ffffff")
     if down.seen[0] and across.seen[0]:  # the rest stays white
         above, left = down.seen[0][0], across.seen[0][0]
-        rows = _scaled(down.paths)[above : down.seen[0][-1] + 1]
-        cols = _scaled(across.paths)[left : across.seen[0][-1] + 1]
-        shares, size = [[a * b for b in cols] for a in rows], (len(rows), len(cols), PIXEL)
+        rows = _scaled(down.paths, used)[above : down.seen[0][-1] + 1]
+        cols = _scaled(across.paths, used)[left : across.seen[0][-1] + 1]
+        shares = [[a * b if used else min(a, b) for b in cols] for a in rows]
+        size = (len(rows), len(cols), PIXEL)
         x1, y1, look = RIGHT + left * PIXEL, y + above * PIXEL, {"color": INPUT, "lines": None}
         grid(svg, x1, y1, *size, values=shares, low=0, high=1, **look)
     svg.rect(RIGHT, y, IMAGE * PIXEL, IMAGE * PIXEL, stroke=MUTED)
     (top, bottom), (left, right) = window.box(unit[0]), window.box(unit[1])
     _open_box(svg, RIGHT, y, top, bottom, left, right)
-    _circle(svg, RIGHT, y, window.center(unit[0]), window.center(unit[1]), 2 * sigma)
     svg.path(f"M{RIGHT} {BASE + 11}h14", stroke=HIGHLIGHT, line=2)
     svg.text(RIGHT + 20, BASE + 15, "receptive field", SMALL)
-    svg.circle(RIGHT + 138, BASE + 11, 5, fill="none", stroke=INK, line=1.5)
-    svg.text(RIGHT + 150, BASE + 15, "2\u03c3 from center", SMALL)
 
 
 def _open_box(svg: Svg, x: float, y: float, top: int, bottom: int, left: int, right: int) -> None:
@@ -344,21 +349,6 @@ def _open_box(svg: Svg, x: float, y: float, top: int, bottom: int, left: int, ri
     ]
     if any(sides):
         svg.path("".join(sides), stroke=HIGHLIGHT, line=2)
-
-
-def _circle(svg: Svg, x: float, y: float, row: float, column: float, radius: float) -> None:
-    """A circle around a point of the image, in pixels; cut off where the image ends."""
-    d, drawn = "", False
-    for step in range(97):
-        turn = tau * step / 96
-        across, down = column + radius * cos(turn), row + radius * sin(turn)
-        inside = -0.5 <= across <= IMAGE - 0.5 and -0.5 <= down <= IMAGE - 0.5
-        if inside:
-            left, top = number(x + (across + 0.5) * PIXEL), number(y + (down + 0.5) * PIXEL)
-            d += f"{'L' if drawn else 'M'}{left} {top}"
-        drawn = inside
-    if d and radius:
-        svg.path(d, stroke=INK, line=1.5)
 
 
 _NAMES = (*"layer kernel stride dilation units size jump start".split(), "center of unit 0")
