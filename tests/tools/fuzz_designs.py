@@ -3,12 +3,15 @@ designed where that can be done; and fresh arguments and inputs for the modules 
 
 from __future__ import annotations
 
+import itertools
 import random
-from functools import cache
+from functools import lru_cache
 
 import torch
 from torch import nn
 
+from cnnlab.course.capstone import audit
+from cnnlab.models.design import Design, network
 from cnnlab.models.googlenet import Row
 from tests.tools.stored import measure_flow
 
@@ -126,7 +129,7 @@ def _dense(answer) -> bool:
     return outputs >= 256 and layers >= 8 and weights <= 290_000 and kept <= 3_000
 
 
-@cache
+@lru_cache(maxsize=None, typed=True)  # True is no 1
 def _flows(activation, init, norm) -> bool:
     """By the network itself, in place of the stored numbers."""
     if activation not in STATES[0] or init not in STATES[1] or not isinstance(norm, bool):
@@ -181,6 +184,59 @@ def _stages(draw: random.Random):
     return [(draw.randint(1, 22), width) for width in widths]
 
 
+def _counted(answer: Design):
+    """(parameters, MACs, bytes kept, field) of a design, or None where it is none."""
+    stages = [*zip(answer.convs, answer.widths, answer.strides)]
+    sizes = {len(part) for part in (answer.convs, answer.widths, answer.strides)}
+    if not stages or len(sizes) > 1 or not all(_whole(*stage) for stage in stages):
+        return None
+    side, before, jump, field = 16, 1, 1, 1
+    params = macs = 0
+    maps = side**2
+    for convs, width, stride in stages:
+        for step in (stride, *[1] * (convs - 1)):
+            side, field, jump = -(-side // step), field + 2 * jump, jump * step
+            params += 9 * before * width + 2 * width
+            macs += 9 * before * width * side**2
+            maps += 2 * width * side**2 + 2 * width
+            before = width
+    return params + 11 * before - before + 10, macs + 10 * before, 4 * (maps + before), field
+
+
+def _cheapest(answer) -> bool:
+    found = _counted(answer)
+    if found is None or {*answer.widths} != {16} or max(answer.strides) > 2:
+        return False
+    return found[3] >= 31 and found[1] <= LEAST
+
+
+def _deep(answer) -> bool:
+    found = _counted(answer)
+    if found is None or sum(answer.convs) != 12:
+        return False
+    params, macs, kept, field = found
+    if answer.skips:  # their sums are kept too; the judge's own number
+        kept = audit(network(answer)).kept
+    return 30_000 < params <= 40_000 and macs <= 500_000 and kept <= 40_000 and field >= 31
+
+
+def _any_design(draw: random.Random):
+    stages = draw.randint(1, 5)
+    convs = tuple(draw.randint(1, 5) for _ in range(stages))
+    widths = tuple(draw.choice((6, 7, 8, 12, 14, 16, 24, 28)) for _ in range(stages))
+    strides = tuple(draw.choice((1, 2, 2, 2, 3)) for _ in range(stages))
+    return Design(convs, draw.choice((widths, (16,) * stages)), strides, draw.random() < 0.2)
+
+
+# The fewest MACs of all designs of up to six convolutions, one after the other.
+LEAST = min(
+    found[1]
+    for count in range(1, 7)
+    for strides in itertools.product((1, 2), repeat=count)
+    if (found := _counted(Design((1,) * count, (16,) * count, strides)))[3] >= 31
+)
+
+
 # name: (a random design, whether it fulfills everything); names alone where two chapters share one
 DESIGNS = {
     "dilations": (
@@ -188,6 +244,8 @@ DESIGNS = {
         _dilations,
     ),
     "healthy": (_recipe, _healthy),
+    "cheapest": (_any_design, _cheapest),
+    "deep": (_any_design, _deep),
     "mixing": (_triples, _mixing),
     "small_budget": (_vgg, _small),
     "03.budget": (_pairs, _kernels),

@@ -198,6 +198,89 @@ def _runs_an_epoch(function) -> bool:
     return True
 
 
+# -- behavior: what an answer does in fresh cases, to be held against what another one does
+
+
+def _renames(function) -> list:
+    """Names that begin with a wrapper's prefix and may hold it, and the norm's name, again."""
+    draw, found = random.Random(8), []
+    parts = ("conv", "layer", "norm.1", "submodule", "head", "block.norm.1", "features.module")
+    for size in range(1, 6):
+        names = [f"{part}.{kind}" for part in parts for kind in ("weight", "bias", "running_var")]
+        names += ["norm.1.num_batches_tracked", "block.norm.1.num_batches_tracked"]
+        state = {
+            f"module.{name}": torch.tensor(float(at))
+            for at, name in enumerate(draw.sample(names, 3 * size))
+        }
+        got = function(dict(state))
+        found.append(
+            [
+                (name, value, any(value is v for v in state.values()))
+                for name, value in sorted(got.items())
+            ]
+        )
+    return found
+
+
+def _trains_a_head(function) -> list:
+    found = []
+    for seed in range(6):
+        torch.manual_seed(seed)
+        net = nn.Sequential()
+        net.add_module("features", nn.Sequential(nn.Conv2d(1, 3, 2), nn.BatchNorm2d(3), nn.Tanh()))
+        net.add_module("flat", nn.Flatten())
+        net.add_module("head", nn.Sequential(nn.BatchNorm1d(27), nn.ReLU(), nn.Linear(27, 4)))
+        images, labels = 3 + 2 * torch.randn(9, 1, 4, 4), torch.randint(4, (9,))
+        function(net, images, labels, seed + 1)
+        found.append([value.clone() for value in net.state_dict().values()])
+    return found
+
+
+def _audits(function) -> list:
+    """Networks of one road, no two alike, on images that are no squares."""
+    draw, found = random.Random(9), []
+    for _ in range(12):
+        before, layers = draw.randint(1, 4), []
+        shape = (before, draw.randint(24, 30), draw.randint(16, 22))
+        for _ in range(draw.randint(1, 3)):
+            after, kernel = draw.randint(1, 6), (draw.choice((1, 3, 5)), draw.choice((1, 3)))
+            layers += [nn.Conv2d(before, after, kernel, draw.choice((1, 2)))]
+            layers += [nn.ReLU()] * draw.randint(0, 1) + [nn.BatchNorm2d(after)]
+            before = after
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 3)]
+        found.append(tuple(function(nn.Sequential(*layers), shape)))
+    return found
+
+
+BEHAVIOR = {"rename": _renames, "freeze": _trains_a_head, "audit": _audits}
+
+
+# -- fresh cases of functions, wider than those the judge draws
+
+
+def _ties(draw):
+    images, classes = draw.randint(1, 9), draw.randint(1, 8)
+    levels = draw.randint(1, 5)
+    scores = [[draw.randint(-levels, levels) / 2 for _ in range(classes)] for _ in range(images)]
+    labels = torch.tensor([draw.randrange(classes) for _ in range(images)])
+    return torch.tensor(scores), labels, draw.randint(1, classes)
+
+
+def _maps(draw):
+    channels, classes = draw.randint(1, 7), draw.randint(1, 6)
+    maps = torch.tensor([draw.gauss(0, 2) for _ in range(channels * 12)]).view(channels, 3, 4)
+    weight = torch.tensor([draw.gauss(0, 2) for _ in range(channels * classes)])
+    return maps, weight.view(classes, channels), draw.randrange(classes)
+
+
+def _photos(draw):
+    height, width = draw.randint(1, 9), draw.randint(1, 9)
+    values = [draw.choice((0, 255, draw.randrange(256))) for _ in range(height * width * 3)]
+    return (torch.tensor(values, dtype=torch.uint8).view(height, width, 3),)
+
+
+WIDER = {"ties": _ties, "cam": _maps, "prepare": _photos}
+
 FUNCTIONS = {
     "halve": _halves,
     "sixteen": _is_vgg16,

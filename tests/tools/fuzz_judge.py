@@ -26,9 +26,10 @@ import torch
 
 from cnnlab.course import exercises as package
 from cnnlab.course.exercises.exercise import MORE_CASES, Exercise
-from cnnlab.course.exercises.sandbox import Failure, attempt
+from cnnlab.course.exercises.sandbox import Failure, attempt, same_failure
+from cnnlab.models.design import Design
 from tests.tools.fuzz_designs import DESIGNS, MODULES
-from tests.tools.fuzz_functions import FUNCTIONS
+from tests.tools.fuzz_functions import BEHAVIOR, FUNCTIONS, WIDER
 from tests.tools.fuzz_styles import faults
 
 FRESH = 20
@@ -98,9 +99,22 @@ def truth_of(exercise: Exercise, design: tuple | None = None) -> Truth:
         holds = FUNCTIONS[exercise.name]
         assert holds(exercise.answer), f"{exercise.name}: the truth refuses the solution"
         return lambda one, other: attempt(lambda: holds(one), None, 2.0, []) is True
+    if exercise.name in BEHAVIOR:
+        behaves = BEHAVIOR[exercise.name]
+        kept: dict[int, object] = {}
+
+        def same_behavior(one: object, other: object) -> bool:
+            if id(other) not in kept:
+                kept[id(other)] = attempt(lambda: behaves(other), None, None, [])
+            mine, wanted = attempt(lambda: behaves(one), None, 2.0, []), kept[id(other)]
+            failed = isinstance(mine, Failure) or isinstance(wanted, Failure)
+            return same_failure(mine, wanted, True) if failed else _same_value(mine, wanted)
+
+        return same_behavior
     if exercise.kind == "function":
         draw = random.Random(4711)
-        fresh = [exercise.more(draw) for _ in range(FRESH * MORE_CASES)]
+        more = WIDER.get(exercise.name, exercise.more)
+        fresh = [more(draw) for _ in range(FRESH * MORE_CASES)]
         cases = [*exercise.cases, *fresh]
         known: dict[int, list] = {}
 
@@ -169,6 +183,10 @@ def _same_calls(one: object, expected: list, cases: list[tuple]) -> bool:
 def _same_module(one: object, other: object, arguments: tuple, shape: tuple[int, ...]) -> bool:
     """Mutants keep the names of their layers: the weights go over by name."""
 
+    wrong, mine = (_run(lambda build=build: build(*arguments)) for build in (other, one))
+    if isinstance(wrong, Failure) or isinstance(mine, Failure):
+        return same_failure(mine, wrong, same_errors=True)
+
     def outputs() -> list:
         a, b = one(*arguments), other(*arguments)
         for tensor in [*b.parameters(), *b.buffers()]:
@@ -232,6 +250,10 @@ def _near(value: object, draw: random.Random) -> object:
         at = draw.randrange(len(parts))
         parts[at] = _near(parts[at], draw)
         return type(value)(parts)
+    if isinstance(value, Design):
+        fields = [list(part) for part in (value.convs, value.widths, value.strides)]
+        fields = _near(fields, draw)
+        return Design(*map(tuple, fields), draw.choice((value.skips, not value.skips)))
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -313,7 +335,7 @@ class _Same:
 
 def can_be_fuzzed(exercise: Exercise, chapter: str) -> bool:
     if exercise.kind == "module":
-        known = {*DESIGNS, *MODULES, *FUNCTIONS}
+        known = {*DESIGNS, *MODULES, *FUNCTIONS, *BEHAVIOR}
         return bool({exercise.name, f"{chapter}.{exercise.name}"} & known)
     return exercise.kind == "value" or exercise.more is not None
 

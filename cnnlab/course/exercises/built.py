@@ -36,7 +36,7 @@ def observe_built(
             "the module has no parameters: assign its layers to self in __init__ (a plain list "
             "hides them: use nn.Sequential or nn.ModuleList)"
         )
-    _fill(module)
+    fill(module)
     images = _numbers(tuple(shape), 1.0)
     before = images.clone()
     output = output_of(module.train(), images)
@@ -99,8 +99,8 @@ def must_be_function(answer: object) -> None:
         raise ValueError("give the function itself, without calling it")
 
 
-def _fill(module: nn.Module) -> None:
-    """Numbers that depend on a parameter's shape alone, of a size that keeps signals alive."""
+def fill(module: nn.Module) -> None:
+    """Put in numbers that depend on each parameter's shape alone, and keep signals alive."""
     with torch.no_grad():
         for parameter in module.parameters():
             fan_in = parameter[0].numel() if parameter.dim() > 1 else 4

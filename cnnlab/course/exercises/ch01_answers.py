@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from cnnlab.course.exercises.built import observe_cases
+from cnnlab.course.exercises.built import fill, observe_cases
 from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import called, output_of
 
@@ -200,16 +200,25 @@ def _who_is_read(model: nn.Module) -> tuple[bool, bool]:
     """(is every pixel read, does every output channel see every input channel)?
 
     NaN is the dye: whatever reads a NaN becomes one. Four images have it in one pixel each, the
-    four places of a 2 x 2 block; two have it in the first or in the last channel.
+    four places of a 2 x 2 block; 16 have it in one channel. A pixel elsewhere is read where a
+    gradient reaches it, with random weights.
     """
-    dyed = torch.zeros(6, 64, 56, 56)
+    still = copy.deepcopy(model).eval()
+    dyed = torch.zeros(20, 64, 56, 56)
     for image in range(4):
         dyed[image, :, 28 + image // 2, 28 + image % 2] = torch.nan
-    dyed[4, 0] = dyed[5, 63] = torch.nan
+    for image, channel in enumerate((0, 63, *torch.randperm(62)[:14] + 1), 4):
+        dyed[image, channel] = torch.nan
     with torch.no_grad():
-        output = output_of(copy.deepcopy(model).eval(), dyed)
-    stained = output.isnan().flatten(2).any(2)  # (6, channels)
-    return bool(stained[:4].any(1).all()), bool(stained[4:].all())
+        output = output_of(still, dyed)
+    stained = output.isnan().flatten(2).any(2)  # (20, channels)
+    images = torch.randn(4, 64, 56, 56, requires_grad=True)
+    fill(still)
+    output = output_of(still, images)
+    if output.requires_grad:
+        (output * torch.randn_like(output)).sum().backward()
+    far = images.grad is None or images.grad.abs().sum((0, 1)).all()
+    return bool(stained[:4].any(1).all() and far), bool(stained[4:].all())
 
 
 def _trace(model: nn.Module, shape: tuple[int, ...]):

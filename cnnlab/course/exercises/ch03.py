@@ -170,8 +170,8 @@ exercises = Exercises(
             ),
             Mistake(
                 _without_relu,
-                "The weights are right now, but there is no ReLU between the "
-                "layers. With nothing there, this is one 7x7 in disguise.",
+                "The weights are right now, but not every layer has a ReLU before the next. "
+                "Convolutions with nothing between are one larger kernel in disguise.",
             ),
             Mistake(
                 _without_padding,
@@ -199,8 +199,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 [(3, 64), (3, 64), (3, 64), (3, 64)],
-                "You see far enough, but both budgets are broken: too many wide layers. Only "
-                "the last one must have 64 channels; those in the middle may be narrower.",
+                "You see far enough, but both budgets are broken: take fewer layers, smaller "
+                "kernels or a narrower middle. Only the last one must have 64 channels.",
             ),
             Mistake(
                 [(9, 64)],

@@ -197,10 +197,10 @@ exercises = Exercises(
             ),
             Mistake(
                 [(3, 64, 8), (3, 64, 8)],
-                "Two layers in the same groups mix no more than one does, and these two are over "
-                "budget as well. Let one see far, with more groups, and one see all.",
+                "Not everything is mixed, and it is over budget as well. Layers in the same groups "
+                "mix no more than one does: let one see far, with more groups, and one see all.",
             ),
-            Mistake([(1, 64, 1)], "It mixes, but sees a single pixel: the view is 1 x 1."),
+            Mistake([(1, 64, 1)], "It mixes, but it sees too little: a 1x1 sees no neighbor."),
         ),
         hints=(
             "A 3x3 need not mix, and a layer that mixes need not be 3x3.",

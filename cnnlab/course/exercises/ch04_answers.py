@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import GeometryError, conv_params
-from cnnlab.course.exercises.built import made, observe_built, observe_cases
+from cnnlab.course.exercises.built import fill, made, observe_built, observe_cases
 from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import output_of
 from cnnlab.course.explorers.ch04_grouped import layer, through
@@ -180,9 +180,12 @@ class _HalvedOnTop(Head):
 def _observe_head(build):
     model = made(build, Head, 20, 5)
     features = torch.randn(64, 20)
+    other = Head(20, 5)
+    fill(model), fill(other)
     with torch.no_grad():
         model.train()
         passes = [output_of(model, features) for _ in range(400)]
+        spread = torch.stack([other(features) for _ in range(100)]).std(0).mean()
         model.eval()
         still = [model(features) for _ in range(2)]
         bent = model(features) + model(-features) - 2 * model(0 * features)
@@ -196,6 +199,10 @@ def _observe_head(build):
         "two passes agree after model.eval()": torch.equal(*still),
         "two passes differ after model.train()": not torch.equal(*passes[:2]),
         "the mean of many training passes is near the pass after model.eval()": bool(gap < 0.1),
+        "in training the logits spread as with a dropout of 0.5": abs(
+            float(torch.stack(passes).std(0).mean() / spread) - 1
+        )
+        < 0.05,
         "there is a ReLU": bool(bent.abs().max() > 1e-4),
         "dropout acts before the last layer: no logit is set to 0": not any(
             (logits == 0).any() for logits in passes
@@ -228,6 +235,8 @@ def _observe_mixing(answer):
             raise ValueError(
                 f"{groups} groups do not divide {before} channels in and {after} out evenly"
             ) from None
+        if weights > 50 * MIXING_WEIGHTS:
+            raise ValueError(f"{weights:,} weights up to {one!r}: far beyond {MIXING_WEIGHTS:,}")
         view += kernel - 1
         reached = through(reached, layer(before, after, groups))
         before, narrowest = after, min(narrowest, after)

@@ -189,7 +189,10 @@ exercises = Exercises(
                 "a `pad` if you still have it. What are they called? Correct "
                 "them, then check again: there is a second fault.",
             ),
-            Mistake(_WrongPaddingName, "Half of it: `kernel_size` is right, `pad` is not."),
+            Mistake(
+                _WrongPaddingName,
+                "It stops before it sees an image: nn.Conv2d has no `pad`. What is it called?",
+            ),
             Mistake(
                 _FirstBranchTwice,
                 "Now it runs, and gives 352 channels instead of 416. 64 + 64 + 32 + 192: which "
@@ -197,8 +200,8 @@ exercises = Exercises(
             ),
             Mistake(
                 _NoPadding,
-                "The 3x3 has lost its padding: it gives a smaller map, and maps of "
-                "different sizes cannot be concatenated.",
+                "The second branch gives a smaller map than the first, and maps of different "
+                "sizes cannot be concatenated. Has the 3x3 lost its padding?",
             ),
             Mistake(
                 _OtherOrder,
@@ -281,8 +284,7 @@ exercises = Exercises(
             ),
             Mistake(
                 (256, 64, 64, 32, 32, 128),
-                "That is much mixing and little looking around: keep 128 channels of the 3x3 "
-                "and 64 of the 5x5.",
+                "Too little looks around: keep 128 channels of the 3x3 and 64 of the 5x5.",
             ),
         ),
         hints=(

@@ -256,17 +256,17 @@ exercises = Exercises(
             ),
             Mistake(
                 _all_ones,
-                "With ones everywhere each output adds nine pixels of all channels. "
+                "Each output adds nine pixels of all channels. "
                 "A copy reads one tap only: the middle one of its own channel.",
             ),
             Mistake(
                 _blurs,
-                "Each channel stays by itself, but a kernel of 1/9 everywhere blurs. "
+                "Each channel stays by itself, but its kernel reads all nine pixels. "
                 "To copy, one tap must be 1 and the others 0.",
             ),
             Mistake(
                 _all_zero,
-                "A kernel of zeros passes nothing. (In a residual block it would be "
+                "Nothing passes: are all weights zero? (In a residual block that would be "
                 "the right answer: chapter 08.)",
             ),
             Mistake(
@@ -279,7 +279,9 @@ exercises = Exercises(
                 "Nothing is mixed, but the map moves by a pixel: the 1 "
                 "belongs in the middle, at [1, 1].",
             ),
-            Mistake(_without_padding, "The weights are right; without padding=1 the map shrinks."),
+            Mistake(
+                _without_padding, "Each channel stays by itself, but the map shrinks: padding=1."
+            ),
             Mistake(
                 _no_weights,
                 "That copies, but it has no weights. The point is that a convolution *can* copy.",
@@ -304,13 +306,13 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _read_too_late,
-                "All zero, as reported: the gradients are cleared by zero_grad "
-                "*before* they are read. Read first, then clear.",
+                "All zero, as reported: the gradients are cleared *before* they are read. "
+                "Read first, then clear.",
             ),
             Mistake(
                 _removed_too_early,
-                "zero_grad() now removes the gradients altogether, still "
-                "*before* they are read. Read first, then clear.",
+                "Where you read .grad it is None: backward() makes it, zero_grad() removes it. "
+                "Read between the two.",
             ),
             Mistake(
                 _never_cleared,

@@ -197,8 +197,8 @@ exercises = Exercises(
             ),
             Mistake(
                 [(22, 16), (1, 32), (1, 64)],
-                "Few parameters, but too many MACs: on the 32 x 32 map each of the 1,024 "
-                "pixels pays. Make the first stage narrower, or move blocks on.",
+                "Few parameters, but too many MACs: a block pays for each pixel of its map, 1,024 "
+                "in the first stage, 256 in the second. Make these narrower, or move blocks on.",
             ),
             Mistake(
                 [(16, 8), (1, 32), (8, 64)],

@@ -166,8 +166,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _OverwritesItsInput,
-                "The fault is still there: `inplace=True` lets the first ReLU write over x, which "
-                "the second layer, the output and the caller still want to read.",
+                "The fault is still there: something writes over x in place (as given, the first "
+                "ReLU), and the second layer, the output and the caller still want to read it.",
             ),
             Mistake(
                 _ClonesAtTheDoor,

@@ -212,6 +212,8 @@ def _observe_budget(answer):
         )
     if not isinstance(bottleneck, bool):
         raise ValueError(f"bottleneck is True or False, got {bottleneck!r}")
+    if layers > 1000:
+        raise ValueError(f"{layers:,} layers are far beyond both budgets")
     block = dense(64, growth, layers, bottleneck)
     return {
         f"at least {OUTPUTS} channels come out": at_least(block.outputs, OUTPUTS),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.course.exercises.built import must_be_function
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.sandbox import called
 
 # -- losses: the loop itself
 
@@ -59,7 +62,7 @@ def _observe_fit(answer):
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
     batches = [(torch.randn(12, 1, 4, 4), torch.randint(3, (12,))) for _ in range(4)]
     before = [p.detach().clone() for p in model.parameters()]
-    losses = answer(model, batches, [0.5, 1.0, 0.25, 2.0])
+    losses = called(answer, my_fit, model, batches, [0.5, 1.0, 0.25, 2.0])
     if isinstance(losses, (list, tuple)) and any(torch.is_tensor(loss) for loss in losses):
         raise ValueError(
             "the losses are tensors: each keeps its whole graph in memory; keep loss.item()"
@@ -150,6 +153,10 @@ def _score(model, val):
     return torch.cat(right).mean().item()
 
 
+def _is_number(value):
+    return isinstance(value, Real) or torch.is_tensor(value) and value.numel() == 1
+
+
 def _observe_epoch(answer):
     must_be_function(answer)
     torch.manual_seed(0)
@@ -168,10 +175,12 @@ def _observe_epoch(answer):
         asked.append(step)
         return 0.1 / (1 + step)
 
-    found = answer(model, optimizer, train, val, rate)
+    found = called(answer, run_epoch, model, optimizer, train, val, rate)
     if not isinstance(found, tuple) or len(found) != 2:
         raise ValueError("the function must return two things: losses, share of val right")
     losses, share = found
+    if not isinstance(losses, (list, tuple)) or not all(map(_is_number, [*losses, share])):
+        raise ValueError("return a list of numbers, the losses, and one number, the share")
     moved = sum(float((p.detach() - b).abs().sum()) for p, b in zip(model.parameters(), before))
     return {
         "plain numbers, not tensors, are kept": not any(torch.is_tensor(loss) for loss in losses),
@@ -238,7 +247,8 @@ exercises = Exercises(
             ),
             Mistake(
                 _zeroed_late,
-                "Nothing is learned: the gradients are set to zero between backward() and step().",
+                "Nothing is learned: the weights stay as they are. Is there a step() after each "
+                "backward(), and no zero_grad() between the two?",
             ),
             Mistake(_rate_ignored, "Every step uses the rate 0.1: set it from `rates`, each time."),
             Mistake(_last_only, "That is the last loss only; return the list of all."),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import torch
+from torch import nn
+
 from cnnlab.arithmetic import bytes_text, count_text
 from cnnlab.course.budget import BUDGET, SIZE
 from cnnlab.course.capstone import audit
 from cnnlab.course.exercises.built import must_be_function
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
-from cnnlab.course.exercises.judge import at_least, at_most
+from cnnlab.course.exercises.judge import at_least, at_most, plain
 from cnnlab.course.exercises.sandbox import called
 from cnnlab.models.design import Design, network
 from cnnlab.trace import trace
@@ -38,12 +41,17 @@ def _first_convolution(model, image):
 
 def _observe_audit(answer):
     must_be_function(answer)
-    found = {}
-    for design in (Design((1, 2), (4, 6), (1, 2)), Design((3, 1, 1), (4, 4, 8), (2, 1, 2), True)):
-        given = called(answer, my_audit, network(design), (1, SIZE, SIZE))
+    found, image = {}, (1, SIZE, SIZE)
+    designs = Design((1, 2), (4, 6), (1, 2)), Design((3, 1, 1), (4, 4, 8), (2, 1, 2), True)
+    cases = [(f"convs {d.convs}, strides {d.strides}", network(d), image) for d in designs]
+    tall = nn.Sequential(nn.Conv2d(3, 4, (3, 5)), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.MaxPool2d(2))
+    cases.append(
+        ("a 3x5 convolution, ReLU, a 3x3 and a pooling, on 3 x 20 x 12", tall, (3, 20, 12))
+    )
+    for where, model, shape in cases:
+        given = called(answer, my_audit, model, shape)
         if not isinstance(given, (tuple, list)) or len(given) != 4:
             raise ValueError("return four numbers: parameters, MACs, bytes kept, receptive field")
-        where = f"convs {design.convs}, strides {design.strides}"
         names = ("parameters", "MACs", "bytes kept for backward", "receptive field")
         found |= {f"{name} of {where}": value for name, value in zip(names, given)}
     return found
@@ -53,20 +61,27 @@ def _observe_audit(answer):
 
 
 def _costs(answer):
-    """The costs of a design; ValueError with a sentence where it is none."""
+    """A design in plain numbers, and its costs; ValueError with a sentence where it is none."""
     if not isinstance(answer, Design):
         raise ValueError(
             f"expected a Design, got {type(answer).__name__}; "
             "write Design(convs=(...), widths=(...), strides=(...))"
         )
-    return audit(network(answer))
+    parts = [plain(part) for part in (answer.convs, answer.widths, answer.strides)]
+    if not all(isinstance(part, (list, tuple)) for part in parts):
+        raise ValueError("convs, widths and strides each take a tuple: a number for each stage")
+    if all(isinstance(n, int) for n in parts[0]) and sum(parts[0]) > 100:
+        raise ValueError(f"{sum(parts[0]):,} convolutions are far beyond the budget")
+    design = Design(*map(tuple, parts), bool(answer.skips))
+    with torch.device("meta"):  # shapes without memory
+        return design, audit(network(design))
 
 
 CHEAPEST = Design(convs=(1, 1, 1, 1), widths=(16, 16, 16, 16), strides=(2, 2, 2, 2))
 
 
 def _observe_cheapest(answer):
-    found, least = _costs(answer), _costs(CHEAPEST)
+    (answer, found), (_, least) = _costs(answer), _costs(CHEAPEST)
     field = BUDGET.field
     return {
         "all widths are 16": set(answer.widths) == {16},
@@ -80,7 +95,7 @@ DEEP = Design(convs=(4, 4, 4), widths=(7, 14, 28), strides=(2, 2, 2))
 
 
 def _observe_deep(answer):
-    found = _costs(answer)
+    answer, found = _costs(answer)
     return {
         "exactly twelve convolutions": sum(answer.convs) == 12,
         f"at most {count_text(BUDGET.params)} parameters": at_most(found.params, BUDGET.params),
@@ -192,7 +207,7 @@ exercises = Exercises(
             Mistake(
                 Design((1, 1, 2), (16, 16, 16), (2, 2, 2)),
                 "It sees enough, and it can be had for fewer MACs. A convolution costs its "
-                "output's pixels: let every one of them be the first of its stage.",
+                "output's pixels: let every one of them stride, and take no more than you need.",
             ),
             Mistake(
                 Design((1, 1, 1), (16, 16, 16), (2, 2, 2)),
@@ -222,7 +237,7 @@ exercises = Exercises(
             ),
             Mistake(
                 Design((4, 4, 4), (6, 12, 24), (1, 2, 2)),
-                "MACs and memory pay for every pixel of a map: let the first stage stride.",
+                "MACs and memory pay for every pixel of a map: stride earlier, or more often.",
             ),
             Mistake(
                 Design((4, 4, 4), (6, 12, 24), (2, 2, 2)),

@@ -231,7 +231,9 @@ class Exercise:
             is None
         }
         # An answer that looks like two mistakes was not shown to be either.
-        return "wrong", (told.pop() if len(told) == 1 else found) + undone, ()
+        message = told.pop() if len(told) == 1 else found
+        stop = "." if undone and message[-1] not in ".?!" else ""
+        return "wrong", message + stop + undone, ()
 
     def _meant(self, failure: Failure) -> bool:
         """Whether the solution raises because it shall: by itself, as a function may."""
@@ -247,10 +249,10 @@ class Exercise:
             outcome = attempt(lambda: dict(self.observe(plain(answer))), answer, seconds, changed)
             if isinstance(outcome, Failure) and not outcome.own and not outcome.timed_out:
                 kind = "built or run" if inspect.isclass(answer) else "run"
+                keep = ". Keep the parameters, and their order, as the exercise gives them"
                 why = (
-                    f"{answer.__name__} cannot be {kind} as the exercise does: it "
-                    f"{outcome.sentence}. Keep the parameters, and their order, as the "
-                    "exercise gives them"
+                    f"{_name(answer)} cannot be {kind} as the exercise does: it "
+                    f"{outcome.sentence.rstrip('.')}{keep * ('argument' in outcome.text)}"
                     if callable(answer) and hasattr(answer, "__name__")
                     else f"cannot be examined: {describe(answer)} where "
                     f"{describe(self.answer)} was expected, and then it {outcome.sentence}"
@@ -305,7 +307,7 @@ class Exercise:
 
 def _call(answer: Callable, case: tuple) -> str:
     """The call as one can type it in: "area(height=2, width=3)"."""
-    name = getattr(answer, "__name__", "your function").replace("<lambda>", "f")
+    name = _name(answer)
     given = [plain_text(value) for value in case]
     try:
         known = inspect.signature(answer).bind(*case).arguments
@@ -314,6 +316,10 @@ def _call(answer: Callable, case: tuple) -> str:
     if len(known) == len(case):
         given = [f"{key}={text}" for key, text in zip(known, given)]
     return f"{name}({', '.join(given)})"
+
+
+def _name(answer: Callable) -> str:
+    return getattr(answer, "__name__", "your function").replace("<lambda>", "f")
 
 
 class Exercises(Sequence):

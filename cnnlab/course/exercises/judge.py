@@ -77,8 +77,8 @@ def _number_difference(got, expected, tolerance, reveal) -> str | None:
     if whole:
         if got == expected and not isinstance(got, numbers.Integral):
             return (
-                f"returned {got}, a float; the value is right, but a whole number is "
-                "expected: int(x), or // in place of /"
+                f"returned {got}, a {type(got).__name__}; the value is right, but a whole number "
+                "is expected: int(x), or // in place of /"
             )
         return None if got == expected else _unequal(got, expected, reveal)
     try:
@@ -110,10 +110,16 @@ def _sequence_difference(got, expected, tolerance, reveal) -> str | None:
     if len(got) != len(expected):
         return f"has {counted(len(got), 'element')}, expected {len(expected)}"
     for index, (one, wanted) in enumerate(zip(got, expected)):
-        difference = difference_of(one, wanted, tolerance, reveal)
+        difference = _part_difference(one, wanted, tolerance, reveal)
         if difference:
             return f"element {index}: {got_text(difference)}"
     return None
+
+
+def _part_difference(got, expected, tolerance, reveal) -> str | None:
+    if got is None and expected is not None:
+        return "is None"
+    return difference_of(got, expected, tolerance, reveal)
 
 
 def _dict_difference(got, expected, tolerance, reveal) -> str | None:
@@ -122,7 +128,7 @@ def _dict_difference(got, expected, tolerance, reveal) -> str | None:
     for key, wanted in expected.items():
         if key not in got:
             return f"has no key {key!r}; keys: {', '.join(map(repr, got)) or 'none'}"
-        difference = difference_of(got[key], wanted, tolerance, reveal)
+        difference = _part_difference(got[key], wanted, tolerance, reveal)
         if difference:
             return f"key {key!r}: {got_text(difference)}"
     extra = [key for key in got if key not in expected]
@@ -170,9 +176,12 @@ def _unequal(got: object, expected: object, reveal: bool) -> str:
 
 
 def plain(value: object) -> object:
-    """NumPy's numbers and small arrays as Python's own, inside lists and tuples too."""
+    """NumPy's numbers and small arrays as Python's own, inside lists and tuples too; so are the
+    numbers of classes that inherit from int."""
     if type(value) in (list, tuple):
         return type(value)(plain(part) for part in value)
+    if isinstance(value, int) and type(value) not in (int, bool):
+        return int(value)
     small = type(value).__module__ == "numpy" and getattr(value, "size", 1000) < 1000
     return value.tolist() if small else value
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from cnnlab.course.exercises.judge import describe, is_tensor
+from cnnlab.course.exercises.judge import describe, is_tensor, plain_text
 
 
 def called(answer: Callable, solution: Callable, *arguments: object) -> object:
@@ -73,12 +73,12 @@ def attempt(
     try:
         with restored([] if changed is None else changed), _limit(seconds):
             return run()
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # SystemExit too: `exit()` in an answer
+        place, innermost = _place(error, answer)
+        if isinstance(error, KeyboardInterrupt) and not (innermost and _by_raise(error)):
+            raise  # somebody pressed the button
         if _out_of_time(error):
             return Failure(str(error), timed_out=True)
-        place, innermost = _place(error, answer)
         text = " ".join(_words(error).split())
         text = text if len(text) <= 300 else text[:297] + "..."
         name = type(error).__name__
@@ -91,6 +91,14 @@ def attempt(
             own=bool(place),
             asked_for=innermost,
         )
+
+
+def _by_raise(error: BaseException) -> bool:
+    """Whether a `raise` in Python code raised it, not a signal."""
+    last = error.__traceback__
+    while last.tb_next is not None:
+        last = last.tb_next
+    return dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
 
 
 def _words(error: BaseException) -> str:
@@ -227,13 +235,21 @@ def signature_misfit(answer: Callable, solution: Callable, case: tuple) -> Failu
     try:
         signature.bind(*case)
     except TypeError:
-        wanted = ", ".join(inspect.signature(solution).parameters)
         return Failure(
-            f"takes ({', '.join(signature.parameters)}), expected ({wanted}): "
+            f"takes ({_parameters(signature)}), expected "
+            f"({_parameters(inspect.signature(solution))}): "
             "keep the parameters as the exercise gives them",
             "signature",
         )
     return None
+
+
+def _parameters(signature: inspect.Signature) -> str:
+    """ "before, after, stride=1", without annotations."""
+    return ", ".join(
+        one.name if one.default is one.empty else f"{one.name}={plain_text(one.default)}"
+        for one in signature.parameters.values()
+    )
 
 
 def stub_of(answer: object) -> str:
@@ -249,12 +265,12 @@ def stub_of(answer: object) -> str:
     if isinstance(answer, dict) and any(part is ... for part in answer.values()):
         return "There is still a `...` in it: replace it by your answer."
     if inspect.isfunction(answer) and _empty(answer):
-        return f"The body of `{answer.__name__}` is still `...`."
+        return f"The body of `{answer.__name__}` does nothing yet."
     owner = answer if inspect.isclass(answer) else type(answer)
     for name in ("forward", "__call__", "__init__"):
         method = vars(owner).get(name)
         if inspect.isfunction(method) and _empty(method):
-            return f"The body of `{owner.__name__}.{name}` is still `...`."
+            return f"The body of `{owner.__name__}.{name}` does nothing yet."
     return ""
 
 
