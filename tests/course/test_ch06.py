@@ -237,7 +237,7 @@ def test_behavior_is_judged_and_not_the_names_of_layers(exercise, answer, words)
             (80, 96, 192, 32, 64, 144),
             "at most 194,048 weights (which layer costs most?), got 307,200",
         ),
-        ((200, 48, 127, 24, 64, 89), "little looking around"),
+        ((200, 48, 127, 24, 64, 89), "Too little looks around"),
         ((176, 48, 64, 24, 64, 112), "channels that come out: got 416, expected 480"),
     ],
 )

@@ -24,6 +24,7 @@ from cnnlab.course.exercises.exercise import Exercise
 from cnnlab.course.exercises.sandbox import restored
 
 Style = tuple[str, object, str]
+RETURN_NO_MODULE = ("collapse", "all_gone", "loop", "epoch", "rename", "freeze", "audit")
 
 
 def styles(exercise: Exercise) -> Iterator[Style]:
@@ -35,7 +36,7 @@ def styles(exercise: Exercise) -> Iterator[Style]:
         yield from ((name, strange, "wrong") for name, strange in STRANGE.items())
     elif not callable(exercise.answer):
         yield from _designs(exercise.answer)
-    elif exercise.name in ("collapse", "all_gone", "loop", "epoch", "audit"):
+    elif exercise.name in RETURN_NO_MODULE:
         yield from _functions(exercise.answer, returns=False)
     else:
         yield from _modules(exercise.answer)
@@ -191,6 +192,10 @@ def _raising(error: BaseException) -> Callable:
     return raises
 
 
+def _interrupts(*_):
+    raise KeyboardInterrupt
+
+
 def _assigns(*_):
     os.environ["CNNLAB_FUZZ"] = "1"
     os.chdir("/")
@@ -206,6 +211,7 @@ INSTEAD = {
     "raises StopIteration": _raising(StopIteration()),
     "raises GeneratorExit": _raising(GeneratorExit()),
     "leaves Python": lambda *_: sys.exit(0),
+    "raises KeyboardInterrupt": _interrupts,
     "asks for input": lambda *_: input("how many? "),
     "wants much memory": lambda *_: bytearray(1 << 46),
     "wants a large tensor": lambda *_: torch.zeros(1 << 46),

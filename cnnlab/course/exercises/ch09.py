@@ -166,8 +166,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _OverwritesItsInput,
-                "The fault is still there: something writes over x in place (as given, the first "
-                "ReLU), and the second layer, the output and the caller still want to read it.",
+                "The fault is still there: something, as given `inplace=True`, writes over x, which "
+                "the second layer, the output and the caller still want to read.",
             ),
             Mistake(
                 _ClonesAtTheDoor,

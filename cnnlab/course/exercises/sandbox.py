@@ -265,13 +265,21 @@ def stub_of(answer: object) -> str:
     if isinstance(answer, dict) and any(part is ... for part in answer.values()):
         return "There is still a `...` in it: replace it by your answer."
     if inspect.isfunction(answer) and _empty(answer):
-        return f"The body of `{answer.__name__}` does nothing yet."
+        return f"The body of `{answer.__name__}` {_stub(answer)}."
     owner = answer if inspect.isclass(answer) else type(answer)
     for name in ("forward", "__call__", "__init__"):
         method = vars(owner).get(name)
         if inspect.isfunction(method) and _empty(method):
-            return f"The body of `{owner.__name__}.{name}` does nothing yet."
+            return f"The body of `{owner.__name__}.{name}` {_stub(method)}."
     return ""
+
+
+def _stub(function: Callable) -> str:
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        source = "..."
+    return "is still `...`" if "..." in source else "does nothing yet"
 
 
 def _empty(function: Callable) -> bool:
