@@ -256,7 +256,7 @@ def relu_at_the_end_only(channels, layers):
     "exercise, answer, words",
     [
         ("break_even", only_for_3x3, "expected"),
-        ("shared_layer", relu_at_the_end_only, "no ReLU between the layers"),
+        ("shared_layer", relu_at_the_end_only, "not every layer has a ReLU before the next"),
         (
             "shared_layer",
             lambda channels, layers: layers_of(3, channels, nn.ReLU),
@@ -271,7 +271,7 @@ def relu_at_the_end_only(channels, layers):
         (
             "shared_layer",
             lambda channels, layers: layers_of(layers, channels, nn.Tanh),
-            "there is no ReLU between the layers",
+            "not every layer has a ReLU before the next",
         ),
     ],
 )
