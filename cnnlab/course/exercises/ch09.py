@@ -166,8 +166,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _OverwritesItsInput,
-                "The fault is still there: something, as given `inplace=True`, writes over x, which "
-                "the second layer, the output and the caller still want to read.",
+                "The fault is still there: something, as given `inplace=True`, writes over x, "
+                "which the second layer, the output and the caller still want to read.",
             ),
             Mistake(
                 _ClonesAtTheDoor,
