@@ -89,6 +89,8 @@ CASES = [
     ("07.copying", copies_with(lambda own: own[1, 1].fill_(-1)), "are all weights zero?"),
     ("07.copying", copies_with(lambda own: own.fill_(1)), "its kernel reads all nine pixels"),
     ("07.all_gone", without_backward, "Where you read .grad it is None: backward() makes it"),
+    ("07.ten_sigmoids", 0.0, "0 is too small"),
+    ("07.ten_sigmoids", 2 * 0.25**10, "too large"),
     ("08.budget", [(10, 8), (15, 32), (1, 64)], "1,024 in the first stage, 256 in the second"),
     ("08.residual_block", lambda before, after, stride: nn.Identity(), "after, stride=1)"),
     ("09.budget", (24, 10**9, False), "1,000,000,000 layers are far beyond"),

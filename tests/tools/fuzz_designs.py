@@ -289,7 +289,8 @@ def _module(draw):
 
 def _widths(draw):
     widths = tuple(draw.randint(1, 6) for _ in range(draw.randint(2, 5)))
-    return (widths, draw.choice((1, 3, 5))), _sizes(draw, widths[0])
+    kernel = draw.choice(((), (1,), (3,), (5,)))  # (): as the exercise's default
+    return (widths, *kernel), _sizes(draw, widths[0])
 
 
 def _strided(draw):

@@ -82,7 +82,7 @@ def _number_difference(got, expected, tolerance, reveal) -> str | None:
             )
         return None if got == expected else _unequal(got, expected, reveal)
     try:
-        if math.isclose(got, expected, rel_tol=tolerance, abs_tol=tolerance * 1e-3):
+        if math.isclose(got, expected, rel_tol=tolerance, abs_tol=1e-9):
             return None
     except OverflowError:  # too large for a float
         pass
