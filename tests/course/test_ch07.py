@@ -27,9 +27,12 @@ from tests.tools.stored import ACTIVATIONS, INITIALIZATIONS, measure_flow
 START = {"depth": 20, "activation": "sigmoid", "init": "Xavier", "norm": False, "skip": False}
 # Every claim of the chapter: the cell that shows it, and what that cell's output must say.
 CLAIMS = {
-    "0.25 per layer at best": ("07-chain", "20    9e-13              1e-13"),
-    "larger weights do not save the sigmoid": ("07-chain", "4e-22     2e-50"),
-    "below 1 goes to 0, above 1 explodes": ("07-chain", "0.9: 0.0027   56 factors of 1.1: 208"),
+    "0.25 per layer at best": ("07-chain-table", "20    9e-13              1e-13"),
+    "larger weights do not save the sigmoid": ("07-chain-table", "4e-22     2e-50"),
+    "below 1 goes to 0, above 1 explodes": (
+        "07-chain-table",
+        "0.9: 0.0027   56 factors of 1.1: 208",
+    ),
     "1 / fan-in keeps the size without activation": (
         "07-variance-table",
         "no activation, 1 / fan-in: predicted 1  on average above 0.9 and below 1.1 \u2713",
@@ -71,19 +74,19 @@ CLAIMS = {
     ),
     "degradation stays when gradients have equal size": (
         "07-equal-run",
-        "plain-56, equal steps            each above 1.2 \u2713",
+        "plain-56, equal steps  each above 1.2 \u2713",
     ),
     "while plain-20 learns": (
         "07-equal-run",
-        "plain-20, equal steps            each below 0.9 \u2713",
+        "plain-20, equal steps  each below 0.9 \u2713",
     ),
     "and plain-20 learns with the sizes of plain-56": (
-        "07-equal-run",
-        "plain-20 with plain-56's shares  each below 1.2 \u2713",
+        "07-reverse-run",
+        "training loss at the end                each below 1.2 \u2713",
     ),
     "a 56-layer net can copy the 20-layer one": ("07-copy-run", "plain-56 made of it   below 0.9"),
     "so it is an optimization failure: from copies it learns": (
-        "07-from-copies",
+        "07-copies-run",
         "training loss, from copies          each below 1.4 \u2713",
     ),
     "plain-20's gradient holds further": (
@@ -124,7 +127,7 @@ def test_equal_steps_are_equal(cells):
 def test_copies_are_what_stands_in_same_width_convolutions(cells):
     space = {"torch": torch, "nn": nn}
     exec(cells["07-plain-net"].source, space)
-    exec(cells["07-from-copies"].source.split("begun")[0], space)
+    exec(cells["07-from-copies"].source, space)
     weights = [p for p in space["from_copies"](0).parameters() if p.ndim == 4]
     copies = [w for w in weights if w.shape[0] == w.shape[1]]
     assert (len(weights), len(copies)) == (55, 52)
