@@ -96,6 +96,11 @@ def test_the_most_groups_that_pytorch_takes():
 
 def test_the_field_is_what_the_gradient_shows():
     net = UNet(width=2, depth=2, padded=True).double().eval()
+    net.bottom.append(nn.Conv2d(8, 8, 3, padding=1, dtype=torch.double))  # a third
+    for convs in (net.down[0], net.join[-1]):  # 5x5 on the first level
+        for place in (0, 2):
+            before, after = convs[place].in_channels, convs[place].out_channels
+            convs[place] = nn.Conv2d(before, after, 5, padding=2, dtype=torch.double)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.abs_().add_(0.1)  # nothing cancels, no ReLU is closed
@@ -179,6 +184,7 @@ def test_explorer_shows_the_start():
     ):
         assert text in shown
     assert draw(**START) == draw(**START)
+    assert "dense / this: 256" in texts(draw(**START | {"channels": 256}))
 
 
 @settings(max_examples=25, deadline=None)

@@ -41,7 +41,7 @@ CLAIMS = {
     "no score moves": ("12-walk", "largest change of a score below 1 \u2713"),
     "another network says the start, not the goal": ("12-far", "LeNet-5 87 54 83 5"),
     "a second network": ("12-table", "small VGG: Ankle boot toward Trouser"),
-    "more numbers held, less way": ("12-rank", "84 numbers of F6 held, 60 steps below 60 \u2713"),
+    "more numbers held, less way": ("12-rank", "84 numbers of F6 held below 60 \u2713"),
     "one place of S4 sees its window": (
         "12-field",
         "outside its window below 0.05 \u2713",

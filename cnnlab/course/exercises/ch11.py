@@ -78,28 +78,33 @@ exercises = Exercises(
         "What a small U-Net sees",
         "compute",
         4,
-        44,
+        60,
         mistakes=(
-            Mistake(32, "That is at the bottom, before the way up: four 3x3 follow."),
-            Mistake(18, "That is a U-Net with one pooling. With two there is a level below it."),
-            Mistake(100, "That is a U-Net with three poolings."),
             Mistake(
-                36,
-                "On the way up the pixels of the middle level are two apart: its two 3x3 add 4 "
+                44,
+                "That is what the bottom sees, before the way up. (The U-Net of the table sees 44, "
+                "too, but this is another one.)",
+            ),
+            Mistake(
+                52,
+                "8 are missing: the third 3x3 at the bottom adds 8, and the last two 5x5, on full "
+                "size, add 4 each.",
+            ),
+            Mistake(
+                56,
+                "On the way up the pixels of the second level are two apart: its two 3x3 add 4 "
                 "each, not 2.",
             ),
-            Mistake(
-                21, "Ten 3x3 on full size would see 21. Below a pooling each step is two pixels."
-            ),
-            Mistake(40, "The last two 3x3, on full size, are missing."),
+            Mistake(30, "That is with one pooling. With two there is a level below it."),
+            Mistake(31, "That is all on full size. Below a pooling each step is two pixels."),
         ),
         hints=(
-            "Down: two 3x3 see 5. A 2x2 pooling adds 1, and from then on a step is 2 pixels.",
-            "5, 6, then two 3x3 at step 2: 14; pooling 16; bottom, two at step 4: 32.",
-            "An up-convolution sees no further. Two 3x3 at step 2 add 8, two at step 1 add 4.",
+            "Down: two 5x5 see 9. A 2x2 pooling adds 1, and from then on a step is 2 pixels.",
+            "9, 10, then two 3x3 at step 2: 18; pooling 20; bottom, three at step 4: 44.",
+            "An up-convolution sees no further. Two 3x3 at step 2 add 8, two 5x5 at step 1 add 8.",
         ),
         note="Most of it comes from the bottom, where few pixels are computed.",
-        working="1 + 4 + 1 + 8 + 2 + 16 + 8 + 4",
+        working="1 + 8 + 1 + 8 + 2 + 24 + 8 + 8",
     ),
     Exercise(
         "v1",
