@@ -187,7 +187,7 @@ exercises = Exercises(
                 _WrongNames,
                 "It stops before it sees an image: nn.Conv2d has no `kernel`, nor "
                 "a `pad` if you still have it. What are they called? Correct "
-                "them, then check again: there is a second fault.",
+                "them, then check again: what follows has not run yet.",
             ),
             Mistake(
                 _WrongPaddingName,
