@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import json
 
+import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from cnnlab.__main__ import main
+from cnnlab.course.chapters import CHAPTERS
 from cnnlab.course.exercises.ch01_quiz import quiz
 from tests.browser.web import served, strict
-from tests.site import build, ways
+from tests.site import build, slides, ways
 
 PAGE = "01-convolution-arithmetic.html"
 
@@ -59,6 +61,41 @@ def test_a_quiz_a_prediction_and_what_they_leave(page, address, tmp_path, monkey
     done = json.loads(record.read_text())["chapters"]["01"]
     assert done["quiz"] == {"right": 5, "total": 5}
     assert done["predictions"]["macs"]["guess"] == 77
+
+
+def test_what_was_answered_is_there_again_until_it_is_forgotten(page, address):
+    def chosen():
+        radios = page.locator(".quiz").get_by_role("radio")
+        return [n for n in range(radios.count()) if radios.nth(n).is_checked()]
+
+    def forms():
+        words = [page.locator(place).inner_text() for place in (".quiz", ".guess")]
+        return chosen(), page.locator(".guess input").input_value(), *words
+
+    page.goto(address + PAGE)
+    fresh = forms()
+    fieldsets = page.locator(".quiz fieldset")
+    fieldsets.nth(0).get_by_role("radio").nth(1).check()
+    fieldsets.nth(2).get_by_role("radio").nth(0).check()
+    field = page.locator(".guess input")
+    field.fill("77")
+    field.press("Enter")
+    page.get_by_text("Your prediction: 77").wait_for()
+    left = forms()
+    assert len(left[0]) == 2 and "2 of 5 answered" in left[2] and left[1] == "77"
+    page.reload()
+    assert forms() == left
+    assert "You predicted 77 times" in page.locator(".reveal .yours").inner_text()
+
+    page.evaluate("localStorage.setItem('cnnlab-chosen-01', '{damaged')")
+    page.reload()
+    assert chosen() == []
+    fieldsets.nth(1).get_by_role("radio").nth(0).check()
+    page.goto(f"{address}index.html")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Forget it").click()
+    page.goto(address + PAGE)
+    assert forms() == fresh
 
 
 def test_an_explorer_without_python_says_so_and_stays(page, address):
@@ -113,3 +150,24 @@ def test_axe_finds_nothing_and_a_phone_is_wide_enough(page, address, name):
     assert not found, "\n".join(found)
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_slides_turn_by_keyboard(page, address, folder):
+    chapter = next(c for c in CHAPTERS if c.number == "01")
+    notebook = nbformat.read(build.ROOT / "notebooks" / chapter.notebook, as_version=4)
+    (folder / "slides.html").write_text(slides.file("01", slides.slides(notebook, quiz)), "utf-8")
+    page.goto(f"{address}slides.html")
+    places = page.locator("section")
+
+    def shown():
+        page.wait_for_timeout(300)
+        boxes = [places.nth(n).bounding_box() for n in range(places.count())]
+        return [n for n, box in enumerate(boxes) if abs(box["y"]) < 1]
+
+    assert shown() == [0]
+    for key, place in (("ArrowRight", 1), ("PageDown", 2), (" ", 3), ("ArrowLeft", 2)):
+        page.keyboard.press(key)
+        assert shown() == [place], key
+    page.keyboard.press("End")
+    page.locator("summary").last.press("Space")
+    assert page.locator("details").last.get_attribute("open") is not None

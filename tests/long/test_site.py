@@ -139,6 +139,20 @@ def test_an_exercise_is_checked_by_the_judge(page, address, explorers):
     form.locator("text=params: hint 1").wait_for(timeout=120_000)
 
 
+def test_every_exercise_on_a_page_is_judged_there(page, address, folder):
+    asked = 0
+    for file in sorted(folder.glob("[0-9]*.html")):
+        page.goto(address + file.name)
+        for form in page.locator(".cell:has(.exercise)").all():
+            form.get_by_role("button", name="Check").click()
+            told = form.locator(".exercise [aria-live] .cnnlab-card").first
+            told.wait_for(timeout=120_000)
+            for wrong in ("not judged", "no torch", "The cell stopped"):
+                assert wrong not in told.inner_text(), f"{file.name}: {told.inner_text()}"
+            asked += 1
+    assert asked > len(list(folder.glob("[0-9]*.html")))
+
+
 def test_pyodide_draws_what_cpython_draws(folder, record_property):
     asked = states.asked(folder, MOST)
     wanted, made = states.in_cpython(asked), states.in_pyodide(folder, asked)

@@ -71,7 +71,7 @@ def build(
         chapters.append(makers[-1].page(math, folder / "pictures"))
         chapters[-1].body += makers[-1].about()
     others = [
-        pages.landing(chapters, makers),
+        pages.landing(chapters, makers, where.repo),
         pages.teachers(chapters, makers),
         pages.glossary(),
         *pages.models(models, makers),

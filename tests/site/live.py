@@ -62,13 +62,26 @@ class _Finder:
     """Finds absent libraries, whether they are there or not: the build sees what a browser sees."""
 
     def find_spec(self, name, path=None, target=None):
-        return ModuleSpec(name, self) if name.partition(".")[0] in (*ABSENT, *WIDGETS) else None
+        return ModuleSpec(name, self) if _is_absent(name) else None
 
     def create_module(self, spec):
         return _Module(spec.name)
 
     def exec_module(self, module):
         pass
+
+
+class Nowhere:
+    """In `sys.meta_path` of a process that has the libraries: they are not found, as in a browser,
+    when a judge imports one."""
+
+    def find_spec(self, name, path=None, target=None):
+        if _is_absent(name):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def _is_absent(name: str) -> bool:
+    return name.partition(".")[0] in (*ABSENT, *WIDGETS)
 
 
 @contextmanager
@@ -215,4 +228,5 @@ def judged_here(chapter: str, cells: dict[str, str]) -> list[str]:
 
 
 if __name__ == "__main__":  # the build asks in a process of its own: {chapter: {cell: source}}
+    sys.meta_path.insert(0, Nowhere())
     print(json.dumps({c: judged_here(c, cells) for c, cells in json.load(sys.stdin).items()}))

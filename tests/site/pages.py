@@ -27,9 +27,16 @@ SESSION = 45  # minutes in class; what a chapter takes beyond is homework
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of HTML cells."""
-    lines = [f"<tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>"]
-    lines += [f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows]
+    """A table of HTML cells; columns of numbers are flush right."""
+    rows = [list(row) for row in rows]
+    right = [
+        ' class="number"' if all(re.fullmatch(r"[\d,]+", cell) for cell in column) else ""
+        for column in zip(*rows)
+    ]
+    lines = [
+        f"<tr>{''.join(f'<{tag}{side}>{cell}</{tag}>' for side, cell in zip(right, row))}</tr>"
+        for tag, row in (("th", head), *(("td", row) for row in rows))
+    ]
     return wide(f"<table>{''.join(lines)}</table>")
 
 
@@ -45,8 +52,9 @@ def written(name: str, title: str, source: str) -> Page:
     return page
 
 
-def landing(chapters: Sequence[Page], makers: Sequence[Chapter]) -> Page:
-    """README's promise in one screen, an explorer, and the list of chapters."""
+def landing(chapters: Sequence[Page], makers: Sequence[Chapter], repo: str = "") -> Page:
+    """README's promise in one screen, an explorer, and the list of chapters; `repo` is owner/name
+    on GitHub, where the course can be had."""
     readme = README.read_text(encoding="utf-8")
     promise = readme.split("\n\n")[1]
     whom = re.search(r"\*\*For whom:\*\*(.+?)\n\*\*", readme, re.DOTALL).group(1)
@@ -57,6 +65,7 @@ def landing(chapters: Sequence[Page], makers: Sequence[Chapter]) -> Page:
         chapters[0].body,
         re.DOTALL,
     )
+    clone = f"git clone https://github.com/{repo}\ncd {repo.partition('/')[2]}\n" if repo else ""
     page = Page("index", "cnnlab", about=promise)
     convert = markdown(page, [])
     chosen = "".join(
@@ -82,7 +91,7 @@ Here you can read, move what moves, answer, and solve the exercises that need no
 and change everything, take the course to your machine:
 
 ```
-make lab     # opens the course in JupyterLab
+{clone}make lab     # opens the course in JupyterLab
 make test    # checks that all of it works on your machine
 ```
 
@@ -105,7 +114,8 @@ def teachers(chapters: Sequence[Page], makers: Sequence[Chapter]) -> Page:
         minutes = measure(maker.path).minutes
         exercises = list(import_module(f"cnnlab.course.exercises.ch{maker.number}").exercises)
         listed = "<br>".join(
-            f"{html.escape(e.name)}: {e.level}, {e.minutes} min" for e in exercises
+            f'<span class="line">{html.escape(e.name)}: {e.level}, {e.minutes} min</span>'
+            for e in exercises
         )
         able = convert(outcome.group(1)) if outcome else ""
         rows.append((link(chapter), able, str(minutes), listed))
@@ -176,6 +186,7 @@ def glossary() -> Page:
     source = GLOSSARY.read_text(encoding="utf-8")
     page = written("glossary", "Glossary", source.replace("\n#### ", "\n## "))
     page.about = source.split("\n\n")[1]
+    page.body = f'<div class="glossary">{page.body}</div>'
     page.sections = [
         {
             "page": page.name,

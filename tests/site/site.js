@@ -5,7 +5,7 @@
 // model is `model` below; behind it stands, for explorers and exercises, Python in a worker.
 
 const FORMAT = 2;   // of the logbook (cnnlab/course/logbook.py)
-const KEY = "cnnlab-progress";
+const KEY = "cnnlab-progress", CHOSEN = "cnnlab-chosen-", DRAFT = "cnnlab-draft-";
 const LOADING = "Loading Python into this page, once: 12 MB from this site. What you move is kept.";
 const STAYS = " The pictures stay as they are; in JupyterLab everything moves.";
 const REASONS = {
@@ -34,6 +34,12 @@ const element = (tag, parent, text = "", attributes = {}) => {
 const stored = {   // a browser may forbid it
   get(key) { try { return localStorage.getItem(key); } catch { return null; } },
   set(key, value) { try { localStorage.setItem(key, value); } catch { /* until it is closed */ } },
+  forget(...begins) {
+    try {
+      for (const key of Object.keys(localStorage))
+        if (begins.some(begin => key.startsWith(begin))) localStorage.removeItem(key);
+    } catch { /* nothing is kept */ }
+  },
 };
 
 // Progress, in the form of the logbook
@@ -82,8 +88,8 @@ const showProgress = node => {
   });
   const forget = element("button", node, "Forget it", { type: "button" });
   forget.addEventListener("click", () => {
-    if (!confirm("Forget what this browser keeps of your progress?")) return;
-    stored.set(KEY, "");
+    if (!confirm("Forget your progress and the answers that this browser keeps?")) return;
+    stored.forget(KEY, CHOSEN, DRAFT);
     showProgress(node);
   });
   element("p", node, "Kept in this browser only. python -m cnnlab report --add web-progress.json "
@@ -211,6 +217,12 @@ const explorer = node => {
 
 const quiz = (node, number) => {
   const { questions, feedback, right } = own(node, "of-quiz");
+  const again = () => {   // by their words: a question may have changed since
+    let words = null;
+    try { words = JSON.parse(stored.get(CHOSEN + number)); } catch { /* damaged */ }
+    const found = questions.map(({ text, options }) => options.indexOf(words?.[text]));
+    return found.map(index => index < 0 ? null : index);
+  };
   const state = (chosen, n) => {
     const done = chosen.filter(index => index !== null).length;
     const score = chosen.filter((index, question) => index === right[question]).length;
@@ -219,12 +231,14 @@ const quiz = (node, number) => {
   };
   const answer = ({ n, chosen }, show) => {
     show(state(chosen, n));
+    const words = questions.map(({ text, options }, place) => [text, options[chosen[place]]]);
+    stored.set(CHOSEN + number, JSON.stringify(Object.fromEntries(words)));
     if (chosen.includes(null)) return;
     const score = chosen.filter((index, question) => index === right[question]).length;
     progress.change(number, done => { done.quiz = { right: score, total: right.length }; });
   };
   node.textContent = "";
-  const shown = state(questions.map(() => null), 0);
+  const shown = state(again(), 0);
   cnnlab.quiz.render({ model: model({ questions, asked: { n: 0 }, shown }, answer), el: node });
 };
 
@@ -277,7 +291,7 @@ const guess = (node, number, about) => {
 const exercise = (node, index) => {
   const { chapter, source, names } = own(node, "of-exercise");
   const code = node.closest(".cell").querySelector(".code");
-  const id = node.closest(".cell").id, draft = `cnnlab-draft-${id}`;
+  const id = node.closest(".cell").id, draft = DRAFT + id;
   const lines = source.split("\n").filter(line => !/^# ex\.\w+\.(hint|solution)\(/.test(line));
   const first = lines.join("\n");
   const form = document.createElement("div");

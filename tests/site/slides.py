@@ -15,29 +15,36 @@ from pathlib import Path
 import nbformat
 
 from cnnlab.course.chapters import CHAPTERS
+from cnnlab.course.explorers.widget import MOVE
 from cnnlab.course.look import inline
 from cnnlab.course.quiz import Quiz
 from tests.site.chapter import MATH, Page, headed, markdown, plain
 
 ROOT = Path(__file__).resolve().parents[2]
-SKIPPED = ("Quiz", "For the curious", "What to keep")
+LAST = ("Quiz", "For the curious", "What to keep")
+SKIPPED = ("Exercises", "One more exercise", "Myths")
+STORED = re.compile(f"<text[^>]*>{re.escape(MOVE)}</text>")  # says how it moves in JupyterLab
 STYLE = """
+html { scroll-snap-type: y mandatory; }
 body { margin: 0; font: 3.2vmin/1.45 system-ui, "DejaVu Sans", sans-serif; color: #1f2933;
-  background: #fdfcf9; scroll-snap-type: y mandatory; height: 100vh; overflow: auto; }
-section { height: 100vh; box-sizing: border-box; padding: 7vmin 10vmin; display: flex;
+  background: #fdfcf9; counter-reset: slide; }
+section { height: 100vh; box-sizing: border-box; padding: 6vmin 8vmin; display: flex;
   flex-direction: column; justify-content: center; gap: 2vmin; scroll-snap-align: start;
-  break-after: page; }
+  break-after: page; position: relative; counter-increment: slide; }
+section::after { content: counter(slide); position: absolute; right: 3vmin; bottom: 2vmin;
+  font-size: 0.7em; color: #55606b; }
 h1, h2, p, ol { margin: 0; }
 h1 { font-size: 2em; } h2 { font-size: 1.5em; }
-img, svg { max-width: 100%; max-height: 62vh; margin: auto; object-fit: contain; }
+img, svg { flex: 1; min-height: 0; width: 100%; object-fit: contain; }
 details { color: #00694c; } summary { cursor: pointer; }
 """
 TURN = """
+const slides = [...document.querySelectorAll("section")];
 addEventListener("keydown", event => {
   const step = { ArrowRight: 1, PageDown: 1, " ": 1, ArrowLeft: -1, PageUp: -1 }[event.key];
-  if (!step || event.target.closest("summary")) return;
+  if (!step || (event.key === " " && event.target.closest("summary"))) return;
   event.preventDefault();
-  document.body.scrollBy({ top: step * innerHeight });
+  slides[Math.round(scrollY / innerHeight) + step]?.scrollIntoView();
 });
 """
 
@@ -47,24 +54,26 @@ def slides(notebook: nbformat.NotebookNode, quiz: Quiz) -> Iterator[str]:
     first sentence below it, for each picture, for each prediction and for each question."""
     title, idea = headed(notebook)
     yield f"<h1>{html.escape(title)}</h1>{text(idea)}"
-    heading, sentence = title, ""
+    heading = title
     for cell in notebook.cells[1:]:
         if cell.cell_type == "markdown":
             found = re.findall(r"^## (.+)\n+([^\n#|*-].*)?", cell.source, re.MULTILINE)
-            if any(name.startswith(SKIPPED) for name, _ in found):
+            if any(name.startswith(LAST) for name, _ in found):
                 break
             for heading, paragraph in found:
-                sentence = re.split(r"(?<=[.!?:]) ", paragraph, maxsplit=1)[0]
-                yield f"<h2>{plain(text(heading))}</h2>{text(sentence)}"
+                sentence = re.split(r"(?<=[.!?]) ", paragraph, maxsplit=1)[0]
+                if sentence[-1:] in tuple(".!?") and not heading.startswith(SKIPPED):
+                    yield f"<h2>{plain(text(heading))}</h2>{text(sentence)}"
             continue
         for output in cell.outputs:
             shown = output.get("data", {})
             if "image/svg+xml" in shown:
-                yield f"<h2>{plain(text(heading))}</h2>{shown['image/svg+xml']}"
+                yield f"<h2>{plain(text(heading))}</h2>{STORED.sub('', shown['image/svg+xml'])}"
             elif "image/png" in shown:
                 alt = output.metadata.get("image/png", {}).get("alt", "")
                 source = f"data:image/png;base64,{shown['image/png'].strip()}"
-                yield f'<img src="{source}" alt="{html.escape(alt)}"><p>{html.escape(alt)}</p>'
+                said = alt.partition(". ")[2] or alt  # its title stands in the picture
+                yield f'<img src="{source}" alt="{html.escape(alt)}"><p>{html.escape(said)}</p>'
             elif "Run the cell to type your guess" in shown.get("text/markdown", ""):
                 question = shown["text/markdown"].partition("\n")[0]
                 yield f"<h2>Write it down first</h2>{text(question)}"

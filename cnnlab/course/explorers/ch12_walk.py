@@ -99,15 +99,16 @@ def _explorer(walks: Sequence[Walked]) -> Explorer:
     """The explorer of these walks."""
     controls = [
         Choice("which", "walk", [(w.name, place) for place, w in enumerate(walks)], 0),
-        Slider("along", "along the way, %", 0, 100, 0),
+        Slider("along", "picture on the way", 0, max(len(w.pixels) for w in walks) - 1, 0),
     ]
     return Explorer("One answer, many images", controls, partial(draw, walks), FIND, "walk")
 
 
 def draw(walks: Sequence[Walked], *, which: int, along: int) -> str:
-    """Start, where we are and the goal above; all scores, then and now, below."""
+    """Start, where we are and the goal above; all scores, then and now, below. A shorter walk
+    stays at its end."""
     w = walks[which]
-    frame = round(along / 100 * (len(w.pixels) - 1))
+    frame = min(along, len(w.pixels) - 1)
     way, change = w.way(frame), w.change(frame)
     name, sure = w.answer(frame)
     verdict = (
