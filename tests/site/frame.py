@@ -53,6 +53,8 @@ def framed(page: Page, chapters: Sequence[Page], tools: str = "") -> str:
 <nav class="chapters" aria-label="Chapters"><ul>{links}</ul></nav>
 <main id="main">
 <details class="menu"><summary>All chapters</summary><ul>{links}</ul></details>
+<noscript><p class="note">Without JavaScript this page can be read as it is. What moves, answers or
+searches needs it.</p></noscript>
 {body}
 {_turn(chapters, place)}
 </main>
