@@ -175,7 +175,8 @@ def test_in_notebook_7(environments, browser, notebook):
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
         page.set_default_timeout(60_000)
         page.goto(f"{url}/notebooks/{notebook.name}?token={token}")
-        page.get_by_text("Python 3 (ipykernel)").or_(page.get_by_text("Python 3")).first.wait_for()
+        ready = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'  # a key before is lost
+        page.locator(ready).wait_for(state="attached", timeout=180_000)
         cells = page.locator(".jp-Notebook .jp-CodeCell")
         for number in range(3):
             cells.nth(number).locator(".cm-content").click()
