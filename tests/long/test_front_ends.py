@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -175,12 +176,15 @@ def test_in_notebook_7(environments, browser, notebook):
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
         page.set_default_timeout(60_000)
         page.goto(f"{url}/notebooks/{notebook.name}?token={token}")
-        ready = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'  # a key before is lost
-        page.locator(ready).wait_for(state="attached", timeout=180_000)
+        page.get_by_text("Python 3 (ipykernel)").or_(page.get_by_text("Python 3")).first.wait_for()
         cells = page.locator(".jp-Notebook .jp-CodeCell")
-        for number in range(3):
-            cells.nth(number).locator(".cm-content").click()
-            page.keyboard.press("Control+Enter")
+        for cell in (cells.nth(number) for number in range(3)):
+            for _ in range(60):  # a key before the kernel is there is lost
+                cell.locator(".cm-content").click()
+                page.keyboard.press("Control+Enter")
+                page.wait_for_timeout(1000)
+                if re.search(r"\[[\d*]", cell.locator(".jp-InputPrompt").inner_text()):
+                    break
         page.locator(".cnnlab-guess").wait_for()  # a cell that ends takes the focus
         page.wait_for_timeout(1000)
         _, shots = drive(page)
