@@ -393,7 +393,7 @@ const theme = () => {
 
 // What is wider than its place scrolls, with the keyboard too
 const scrolled = () => {
-  for (const node of all(".wide, .formula, main pre")) {
+  for (const node of all(".wide, .formula, main pre, .cnnlab-trace > div")) {
     if (node.scrollWidth <= node.clientWidth) continue;
     node.tabIndex = 0;
     node.setAttribute("role", "group");
