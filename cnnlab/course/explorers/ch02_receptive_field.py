@@ -25,8 +25,8 @@ LEFT, CELL = 24, 12  # the side view: one pixel is a 12 px cell
 RIGHT, PIXEL = 456, 7.5  # the top view
 INPUT_ROW, LOWER, TOP_ROW = 226, 348, 58  # the image's row: above the bars, or in their place
 BASE = 384  # of the bars, and bottom of the image
-TABLE, ROW = 516, 21
-HEIGHT = 672
+TABLE, ROW = 512, 19
+HEIGHT = 650
 USED = "show how much of the window is used"
 
 
@@ -123,8 +123,8 @@ def draw(
     if used:
         _bars(svg, across, window, column, spread(stack))
     _top_view(svg, sizes[-1], window, (row, column), down, across, used)
-    svg.text(LEFT, 427, _facts(window, column), TEXT)
-    svg.paragraph(LEFT, 447, _sight(window, across, column, used), 672, TEXT)
+    svg.text(LEFT, 423, _facts(window, column), TEXT)
+    svg.paragraph(LEFT, 443, _sight(window, across, column, used), 672, TEXT)
     _table(svg, stack, padded, sizes, windows, layer)
     return str(svg)
 
@@ -363,10 +363,10 @@ def _table(svg: Svg, stack, padded, sizes, windows, layer: int) -> None:
     hint = f"The sliders set layer {layer + 1}. Click a line to choose another."
     svg.text(696, TABLE - 20, hint, SMALL, MUTED, "end")
     for name, x in _COLUMNS:
-        svg.text(x, TABLE + 12, name, SMALL, MUTED, "start" if x == 36 else "end")
-    svg.path(f"M{LEFT} {TABLE + 19}h672", stroke=GRID)
+        svg.text(x, TABLE + 10, name, SMALL, MUTED, "start" if x == 36 else "end")
+    svg.path(f"M{LEFT} {TABLE + 15}h672", stroke=GRID)
     for index, taps in enumerate(stack):
-        y, window = TABLE + 22 + index * ROW, windows[index + 1]
+        y, window = TABLE + 18 + index * ROW, windows[index + 1]
         chosen = index == layer
         if chosen:
             svg.rect(LEFT, y, 672, ROW - 2, fill=mix("#ffffff", KERNEL, 0.22), radius=4)
@@ -374,7 +374,7 @@ def _table(svg: Svg, stack, padded, sizes, windows, layer: int) -> None:
         cells = [index + 1, kernel, taps.stride, taps.dilation, sizes[index + 1]]
         cells += [window.size, window.jump, window.start, number(window.center(0))]
         for (_, x), cell in zip(_COLUMNS, cells):
-            svg.text(x, y + 14, cell, SMALL + 1, INK, "start" if x == 36 else "end", bold=chosen)
+            svg.text(x, y + 13, cell, SMALL + 1, INK, "start" if x == 36 else "end", bold=chosen)
         key, label = f"layer,{index}", f"layer {index + 1} of {len(stack)}: hand it to the sliders"
         svg.rect(LEFT, y, 672, ROW - 2, fill="#ffffff00", radius=4, pick=key, label=label)
 
