@@ -16,9 +16,10 @@ from playwright.sync_api import sync_playwright
 from tests.browser.chromium import find_chromium
 from tests.browser.web import served, strict
 from tests.site import build, live, states
+from tests.tools.latency import READ, WATCH
 
 MOST = 500  # states of an explorer; of more, so many drawn at random
-FIRST_TOUCH, REDRAW = 8, 0.05  # seconds, on a quiet machine: told, not judged
+FIRST_TOUCH, REDRAW = 8, 50  # seconds, milliseconds, on a quiet machine: told, not judged
 
 
 @pytest.fixture(scope="module")
@@ -94,17 +95,17 @@ def test_every_explorer_moves_by_keyboard_as_in_cpython(page, address, explorers
         slider = explorer.get_by_role("slider").first
         picture = explorer.locator(".cnnlab-picture")
 
-        def press(key, times):
+        def press(key):
             before, began = picture.inner_html(), time.monotonic()
             slider.press(key)
             given = [picture.element_handle(), before, "Loading"]
             page.wait_for_function(CHANGED, arg=given, timeout=120_000)
-            times.append(time.monotonic() - began)
+            return time.monotonic() - began
 
         there, back = "ArrowRight", "ArrowLeft"
         if own["shown"]["values"][control["name"]] == control["max"]:
             there, back = back, there
-        press(there, first)
+        first.append(press(there))
         step = ["set", control["name"], float(slider.input_value())]
         asked = [
             f"{own['key']} here",
@@ -113,12 +114,16 @@ def test_every_explorer_moves_by_keyboard_as_in_cpython(page, address, explorers
         ]
         here = json.loads(live.moved(*asked))
         assert picture.inner_html() == page.evaluate(AS_A_PAGE, here["svg"]), own["key"]
+        picture.evaluate(WATCH)  # by the page's own clock, without the way to this process
         for key in (back, there) * 3:
-            press(key, later)
+            press(key)
+        redrawn = page.evaluate(READ)["times"]
+        assert len(redrawn) == 6, own["key"]
+        later += redrawn
     record_property(
         "note",
         f"site: first touch {min(first):.1f} to {max(first):.1f} s (goal {FIRST_TOUCH}), redraw "
-        f"median {1000 * median(later):.0f} ms (goal {1000 * REDRAW:.0f})",
+        f"median {median(later):.0f} ms (goal {REDRAW})",
     )
 
 
