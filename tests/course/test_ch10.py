@@ -50,6 +50,7 @@ CLAIMS = {
     [
         ({}, 34),  # 20 + 4 + 10: everything in turns
         ({"workers": 1}, 24),  # 20 + 4: the one worker loads and waits for its copy
+        ({"workers": 2, "overlap": True}, 12),  # 24 for two
         ({"workers": 3}, 14),  # 4 + 10: only the copy is waited for
         ({"workers": 3, "overlap": True}, 10),
         ({"workers": 8, "overlap": True, "compute": 1}, 4),  # the copy is the slowest
@@ -58,7 +59,8 @@ CLAIMS = {
 )
 def test_the_lasting_time_of_a_step(changes, period):
     """Counted by hand from who waits for whom."""
-    got, busy = lasting(timeline(**START | changes))
+    given = START | changes
+    got, busy = lasting(timeline(**given), given["workers"])
     assert got == pytest.approx(period)
     assert busy == pytest.approx((START | changes)["compute"] / period)
 
@@ -83,6 +85,30 @@ def test_no_lane_does_two_things_at_once_and_no_step_begins_too_early(
     for earlier, later in (("load", "copy"), ("copy", "compute")):
         for a, b in zip(by_kind[earlier], by_kind[later]):
             assert a.step == b.step and a.end <= b.begin
+
+
+@settings(max_examples=60)
+@given(MS, MS, MS, st.integers(1, 8), st.booleans())
+def test_what_the_verdict_advises_makes_a_step_shorter(load, copy, compute, workers, overlap):
+    given = {"load": load, "copy": copy, "compute": compute, "workers": workers}
+    given |= {"overlap": overlap, "resident": False}
+
+    def period(**changes):
+        new = given | changes
+        return lasting(timeline(**new), new["workers"])[0]
+
+    said, now = " ".join(texts(draw(**given))), period() - 1e-9
+    helps = {
+        "more processes, or": [{"workers": workers + 1}, {"load": load - 1}],
+        "overlap it, or": [{"overlap": True}, {"resident": True}],
+        "more processes, and overlap": [{"workers": workers + 1, "overlap": True}],
+        "copy: keep": [{"resident": True}],
+        "win nothing": [],
+    }
+    (advice,) = (words for words in helps if words in said)
+    assert all(period(**changes) < now for changes in helps[advice])
+    if not helps[advice]:
+        assert period(load=0, copy=0, overlap=True) >= now
 
 
 def test_the_picture_says_its_verdict():

@@ -70,11 +70,15 @@ def timeline(
     return spans
 
 
-def lasting(spans: list[Span]) -> tuple[float, float]:
-    """(ms per step, share of the time in which the device computes) once the start is over."""
+def lasting(spans: list[Span], workers: int = 1) -> tuple[float, float]:
+    """(ms per step, share of the time in which the device computes) once the start is over.
+
+    workers: as in `timeline`; they take turns, so whole rounds of them are averaged.
+    """
     ends = [span.end for span in spans if span.kind == "compute"]
-    half = len(ends) // 2
-    period = (ends[-1] - ends[half]) / (len(ends) - 1 - half)
+    turn = max(workers, 1)
+    steps = len(ends) // 2 // turn * turn
+    period = (ends[-1] - ends[-1 - steps]) / steps
     compute = next(span.end - span.begin for span in spans if span.kind == "compute")
     return period, compute / period
 
@@ -82,8 +86,8 @@ def lasting(spans: list[Span]) -> tuple[float, float]:
 def draw(load: int, copy: int, compute: int, workers: int, resident: bool, overlap: bool) -> str:
     """The first steps as lanes of one clock, and the verdict below: SVG text."""
     spans = timeline(load, copy, compute, workers, resident, overlap)
-    period, busy = lasting(spans)
-    waits = _waits(load, copy, compute, workers, resident, busy)
+    period, busy = lasting(spans, workers)
+    waits = _waits(load, copy, compute, workers, resident, overlap)
     verdict = f"{period:.3g} ms a step; the device computes {busy:.0%} of the time"
     svg = Svg(WIDTH, HEIGHT, f"{verdict}. {waits}")
     shown = [span for span in spans if span.step < STEPS]
@@ -119,20 +123,23 @@ def draw(load: int, copy: int, compute: int, workers: int, resident: bool, overl
     return str(svg)
 
 
-def _waits(load, copy, compute, workers, resident, busy) -> str:
+def _waits(load: int, copy: int, compute: int, workers: int, resident: bool, overlap: bool) -> str:
     """Who waits for whom, in a sentence."""
     if resident:
         return "Everything lies on the device: nothing to wait for."
-    if busy > 0.995:
-        return "Loading and copying hide behind the computing: faster loading would win nothing."
     if not workers:
         return "One process loads, and only then the device may compute: they take turns."
-    supply = load / workers
-    if supply > max(compute, copy) and supply >= copy + compute:
-        return "The device waits for the loading: more workers, or less to load."
-    if supply > compute:
-        return "Loading is the slowest part: the device waits for it."
-    return "The device waits for the copy: overlap it, or keep the data on the device."
+    # A process loads its next batch only when the device has taken the one before.
+    supply, rest = (load + copy) / workers, max(copy, compute) if overlap else copy + compute
+    if supply > rest:
+        return "The device waits for the loading: more processes, or less to load."
+    if supply == rest and not overlap:
+        return "The device waits for both: more processes, and overlap the copy."
+    if not overlap:
+        return "The device waits for the copy: overlap it, or keep the data on the device."
+    if copy > compute:
+        return "The device waits for the copy: keep the data on the device."
+    return "Loading and copying hide behind the computing: faster loading would win nothing."
 
 
 def step() -> Explorer:
@@ -146,9 +153,10 @@ def step() -> Explorer:
         Toggle("resident", "all data on the device", False),
     )
     find = (
-        "How many loading processes until the device is busy all the time? Why not fewer?",
-        "With enough of them, switch on the copy while computing. What does it win, and when "
-        "would it win nothing?",
+        "Add loading processes, one by one. From which number on does one more win nothing, and "
+        "what does the device wait for then?",
+        "With as many, switch on the copy while computing. How many are needed until the device "
+        "is busy all the time?",
         "Make the network ten times as fast (compute 1 ms). Who is the slowest now, and what "
         "helps?",
     )
