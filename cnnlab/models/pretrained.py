@@ -86,6 +86,8 @@ def read(path: str | os.PathLike) -> dict[str, torch.Tensor]:
             ) from error
         if isinstance(error, pickle.UnpicklingError):  # torch's words advise to run it all the same
             reason = "it is damaged, or holds more than tensors, which could be code"
+        elif isinstance(error, OSError):
+            reason = "its end is missing"
         else:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(

@@ -52,6 +52,14 @@ def _rate_ignored(model, batches, rates):
     return my_fit(model, batches, [0.1] * len(rates))
 
 
+def _rate_late(model, batches, rates):
+    return my_fit(model, batches, [0.1, *rates[:-1]])
+
+
+def _softmax_twice(model, batches, rates):
+    return my_fit(nn.Sequential(model, nn.Softmax(dim=1)), batches, rates)
+
+
 def _last_only(model, batches, rates):
     return my_fit(model, batches, rates)[-1]
 
@@ -251,6 +259,11 @@ exercises = Exercises(
                 "backward(), and no zero_grad() between the two?",
             ),
             Mistake(_rate_ignored, "Every step uses the rate 0.1: set it from `rates`, each time."),
+            Mistake(_rate_late, "Each rate comes one step late: set it before the step."),
+            Mistake(
+                _softmax_twice,
+                "`F.cross_entropy` takes the scores as they are: the softmax is inside it.",
+            ),
             Mistake(_last_only, "That is the last loss only; return the list of all."),
         ),
         hints=(

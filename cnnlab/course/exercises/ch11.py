@@ -13,6 +13,7 @@ from cnnlab.course.exercises.ch11_answers import (
     _DenseLook,
     _DenseMiddle,
     _half_is_enough,
+    _large_stem,
     _MixesInPairs,
     _more,
     _NoShortcut,
@@ -20,10 +21,12 @@ from cnnlab.course.exercises.ch11_answers import (
     _observe_fault,
     _observe_inverted,
     _observe_v1,
+    _one_activation,
     _one_level_more,
     _PlainReLU,
     _ReluAfterSum,
     _strided_mixing,
+    _StridedWidening,
     _twice_the_depth,
     fitting,
     mobilenet,
@@ -129,6 +132,12 @@ exercises = Exercises(
                 "Batch norm and ReLU are missing between the depthwise 3x3 and its 1x1: each "
                 "convolution has its own.",
             ),
+            Mistake(
+                _one_activation,
+                "A ReLU is missing between the depthwise 3x3 and its 1x1: norm and ReLU follow "
+                "each of the two.",
+            ),
+            Mistake(_large_stem, "The stem has stride 2: it halves the image."),
             Mistake(_biased, "A norm follows each convolution: bias=False."),
         ),
         hints=(
@@ -159,6 +168,11 @@ exercises = Exercises(
             ),
             Mistake(_PlainReLU, "ReLU6, which also cuts off above 6, stands in v2."),
             Mistake(_DenseMiddle, "The 3x3 in the middle is dense; it shall be depthwise."),
+            Mistake(
+                _StridedWidening,
+                "The stride stands on the first 1x1, which skips three of four pixels unseen. It "
+                "belongs on the 3x3.",
+            ),
             Mistake(
                 _ReluAfterSum, "No activation after the sum either: the narrow end stays linear."
             ),

@@ -64,6 +64,21 @@ def _one_norm_a_pair(model):
     return nn.Sequential(*keep)
 
 
+def _no_first_activation(model):
+    """Of each pair the first ReLU is missing."""
+    layers, keep = list(model), []
+    for i, layer in enumerate(layers):
+        look = layers[i - 2] if i > 1 else None
+        if isinstance(look, nn.Conv2d) and look.groups > 1 and isinstance(layer, nn.ReLU):
+            continue
+        keep.append(layer)
+    return nn.Sequential(*keep)
+
+
+def _unstrided_stem(model):
+    return nn.Sequential(_conv_like(model[0], stride=1), *model[1:])
+
+
 def _with_bias(model):
     return _replaced(model, lambda old: {"bias": True})
 
@@ -82,6 +97,8 @@ def _conv_like(old, **changes):
 _dense_instead = _rebuilt(_dense)
 _strided_mixing = _rebuilt(_stride_on_the_1x1)
 _nothing_between = _rebuilt(_one_norm_a_pair)
+_one_activation = _rebuilt(_no_first_activation)
+_large_stem = _rebuilt(_unstrided_stem)
 _biased = _rebuilt(_with_bias)
 
 SMALL_TABLE = ((1, 8), (2, 12), (1, 12), (2, 20))
@@ -137,6 +154,14 @@ class _DenseMiddle(Inverted):
     def __init__(self, before, after, stride, t):
         super().__init__(before, after, stride, t)
         self.branch[3] = nn.Conv2d(t * before, t * before, 3, stride, padding=1, bias=False)
+
+
+class _StridedWidening(Inverted):
+    def __init__(self, before, after, stride, t):
+        super().__init__(before, after, stride, t)
+        wide = t * before
+        self.branch[0] = nn.Conv2d(before, wide, 1, stride, bias=False)
+        self.branch[3] = nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False)
 
 
 class _ReluAfterSum(Inverted):

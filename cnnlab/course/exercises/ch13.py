@@ -172,21 +172,21 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 ("macs", "macs", "field", "params", "none"),
-                "The second is narrow, so its MACs are few. But three maps of 16 x 16 are kept "
+                "Element 1 is narrow, so its MACs are few. But three maps of 16 x 16 are kept "
                 "twice each, for the norm and for the ReLU.",
             ),
             Mistake(
                 ("macs", "kept", "none", "params", "none"),
-                "The third sees 3 + 2 + 4 + 8 + 8 = 25 pixels; 31 are needed.",
+                "Element 2 sees 3 + 2 + 4 + 8 + 8 = 25 pixels; 31 are needed.",
             ),
             Mistake(
                 ("params", "kept", "field", "params", "none"),
-                "The first is 24 wide everywhere: 26,674 parameters. It is its first stage, on "
+                "Element 0 is 24 wide everywhere: 26,674 parameters. It is its first stage, on "
                 "8 x 8 pixels, that multiplies too much.",
             ),
             Mistake(
                 ("macs", "kept", "field", "macs", "none"),
-                "The fourth is wide where the maps are small: few MACs, many parameters.",
+                "Element 3 is wide where the maps are small: few MACs, many parameters.",
             ),
         ),
         hints=(

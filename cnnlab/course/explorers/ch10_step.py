@@ -145,9 +145,9 @@ def _waits(load: int, copy: int, compute: int, workers: int, resident: bool, ove
 def step() -> Explorer:
     """The explorer of chapter 10. It starts with one process that does everything in turns."""
     controls = (
-        Slider("load", "load and augment a batch, ms", 1, 60, 20),
-        Slider("copy", "copy it to the device, ms", 1, 30, 4),
-        Slider("compute", "forward, backward, update, ms", 1, 60, 10),
+        Slider("load", "load a batch, ms", 1, 60, 20),
+        Slider("copy", "copy it, ms", 1, 30, 4),
+        Slider("compute", "compute, ms", 1, 60, 10),
         Slider("workers", "loading processes", 0, 8, 0),
         Toggle("overlap", "copy while computing", False),
         Toggle("resident", "all data on the device", False),

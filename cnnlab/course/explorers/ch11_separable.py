@@ -24,7 +24,7 @@ from cnnlab.course.pictures.svg import Svg
 HEIGHT = 580
 GROUPS = (1, 2, 4, 8, 16, 32)
 _LEFT, _RIGHT = 28, WIDTH - 28
-_BARS, _ROOM = 216, 330  # left end of the bars, width of the longest
+_BARS, _ROOM = 232, 314  # left end of the bars, width of the longest
 _SQUARE = 104  # side of a drawn weight matrix
 _BOTH = mix(KERNEL, INPUT, 0.5)  # one kernel that does both jobs
 _ALL = "all"
@@ -128,17 +128,17 @@ def separable() -> Explorer:
         Choice(
             "groups",
             "groups of the k x k",
-            [*((str(g), g) for g in GROUPS), ("one for each channel", _ALL)],
+            [*((str(g), g) for g in GROUPS), ("depthwise", _ALL)],
             _ALL,
         ),
         Slider("expansion", "widened by t", 1, 8, 6),
         Slider("size", "resolution", 4, 112, 28, 4),
     )
     find = (
-        "One group for each channel: what share of the pair's MACs does the 1x1 take? Make the "
-        "kernel 7: how much dearer is the dense one, how much the pair?",
+        "Depthwise (a group for each channel): what share of the pair's MACs does the 1x1 take? "
+        "Make the kernel 7: how much dearer is the dense one, how much the pair?",
         "Lower the groups step by step. From which number on is mixing the smaller part?",
-        "Widened 6 times, the third design is dearer than the dense 3x3. Which t is the largest "
+        "Widened 6 times, the last design is dearer than the dense 3x3. Which t is the largest "
         "that is not? And at 16 channels, where MobileNet v2 begins?",
     )
     return Explorer("Look around, mix channels: one bill or two", controls, draw, find, "separable")
