@@ -85,7 +85,10 @@ class Progress:
         except OSError as error:
             return self._in_memory(error)
         except (ValueError, KeyError, TypeError, AttributeError):
-            aside = self.file.with_suffix(".json.damaged")
+            endings = (".json.damaged", *(f".json.damaged-{n}" for n in range(2, 1000)))
+            aside = next(
+                path for end in endings if not (path := self.file.with_suffix(end)).exists()
+            )
             try:
                 os.replace(self.file, aside)
             except OSError as error:
@@ -105,10 +108,11 @@ class Progress:
 
     def _in_memory(self, error: OSError | str) -> dict:
         self._writable = False
+        step = "Update the course, or set" if isinstance(error, str) else "Set"
         self.warnings.append(
             f"Progress cannot be kept in {self.file.parent} "
             f"({getattr(error, 'strerror', None) or error}): it lasts until the kernel stops. "
-            "Set CNNLAB_PROGRESS to another folder that you can write to."
+            f"{step} CNNLAB_PROGRESS to another folder that you can write to."
         )
         show_card(Card("muted", "Progress is not saved", (self.warnings[-1],)))
         return {}

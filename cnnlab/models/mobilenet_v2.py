@@ -86,7 +86,7 @@ class MobileNetV2(nn.Module):
                 stride = row.s if i == 0 else 1
                 self.features.append(InvertedResidual(width, out_channels, stride, row.t))
                 width = out_channels
-        # Section 5: multipliers below 1 leave the last layer alone.
+        # Section 4, at its end: multipliers below 1 leave the last layer alone.
         last = round_width(1280 * max(1.0, width_multiplier))
         self.features.append(ConvNormActivation(width, last, 1, activation=nn.ReLU6))
         self.avgpool = nn.AdaptiveAvgPool2d(1)

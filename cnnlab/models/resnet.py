@@ -119,8 +119,8 @@ class Bottleneck(Residual):
         self, in_channels: int, width: int, stride: int = 1, *, stride_on: str = "3x3", **residual
     ) -> None:
         super().__init__(in_channels, width, stride, **residual)
-        # The paper strides on the first 1x1, which skips three of four pixels unseen. On the 3x3,
-        # "v1.5", is more accurate: github.com/facebookarchive/fb.resnet.torch, models/resnet.lua.
+        # The paper strides on the first 1x1, which skips three of four pixels unseen. On the 3x3
+        # it is "v1.5", as in github.com/facebookarchive/fb.resnet.torch, models/resnet.lua.
         first, second = (stride, 1) if stride_on == "1x1" else (1, stride)
         self.conv1 = conv1x1(in_channels, width, first)
         self.bn1 = nn.BatchNorm2d(in_channels if self.preactivation else width)

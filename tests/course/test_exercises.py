@@ -302,6 +302,7 @@ def test_where_the_solution_cannot_be_examined_nobody_is_right(monkeypatch, answ
     assert verdict.status == "not judged" and not verdict.passed
     assert "The check itself is broken: it cannot examine its own solution" in verdict.message
     assert "no such operation" in verdict.message and "Restart the kernel" in verdict.message
+    assert "expected" not in verdict.message, "nothing was expected of the solution"
 
 
 def test_a_function_whose_solution_fails_elsewhere_is_not_judged(monkeypatch):
@@ -416,6 +417,24 @@ def test_what_an_answer_changes_for_all_code_is_named_and_put_back():
     assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
     assert os.getcwd() == place and "CNNLAB_TEST_LEFT" not in os.environ
     assert random.random() == draws[0] and torch.equal(torch.rand(2), draws[1])
+
+
+def test_switches_for_equal_runs_are_put_back_as_they_were():
+    def turns_them(height, width):
+        torch.backends.cudnn.deterministic = not torch.backends.cudnn.deterministic
+        torch.set_deterministic_debug_mode("default")
+        return height * width
+
+    before = torch.backends.cudnn.deterministic
+    torch.set_deterministic_debug_mode("warn")
+    try:
+        message = make().judge(turns_them).message
+        assert "torch's deterministic mode, cuDNN's switches; put back" in message
+        assert torch.get_deterministic_debug_mode() == 1
+        assert torch.backends.cudnn.deterministic == before
+    finally:
+        torch.set_deterministic_debug_mode("default")
+        torch.backends.cudnn.deterministic = before
 
 
 def test_what_an_earlier_cell_has_set_changes_no_verdict_and_stays():

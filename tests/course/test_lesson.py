@@ -286,6 +286,10 @@ def test_a_binary_file_is_damaged_too(folder):
     logbook(folder).write_bytes(b"\xff\xfe\x00")
     start("77")
     assert logbook(folder).with_suffix(".json.damaged").exists()
+    logbook(folder).write_text("{")
+    start("77")
+    assert logbook(folder).with_suffix(".json.damaged").read_bytes() == b"\xff\xfe\x00"
+    assert logbook(folder).with_suffix(".json.damaged-2").read_text() == "{"
 
 
 def test_a_place_that_cannot_be_written_is_said_once(tmp_path, folder, monkeypatch, capsys):
@@ -332,6 +336,7 @@ def test_a_file_of_a_later_version_is_left_alone_and_said(folder, capsys):
     start("77").exercises.weights.check(27)
     shown = capsys.readouterr().out
     assert "was written by a later version of cnnlab" in shown and "it lasts until" in shown
+    assert "Update the course, or set CNNLAB_PROGRESS" in shown
     assert logbook(folder).read_text() == text and os.listdir(folder) == [logbook(folder).name]
 
 

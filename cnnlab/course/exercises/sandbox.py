@@ -185,8 +185,12 @@ def _settings(torch) -> dict[str, tuple]:
             "torch's gradient switch": (torch.is_grad_enabled, torch.set_grad_enabled),
             "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
             "torch's deterministic mode": (
-                torch.are_deterministic_algorithms_enabled,
-                torch.use_deterministic_algorithms,
+                torch.get_deterministic_debug_mode,
+                torch.set_deterministic_debug_mode,
+            ),
+            "cuDNN's switches": (
+                lambda: (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
+                _set_cudnn,
             ),
         }
         # What an earlier cell has set does not count either.
@@ -197,6 +201,11 @@ def _settings(torch) -> dict[str, tuple]:
         }
     found = {name: (*ways, ways[0]()) for name, ways in switches.items()}
     return {name: (get, put, plain.get(name, v), v) for name, (get, put, v) in found.items()}
+
+
+def _set_cudnn(switches: tuple[bool, bool]) -> None:
+    cudnn = sys.modules["torch"].backends.cudnn
+    cudnn.deterministic, cudnn.benchmark = switches
 
 
 def _place(error: BaseException, answer: object) -> tuple[str, bool]:
