@@ -71,6 +71,7 @@ def stored_texts(path):
     [
         ("plain-56  each above 1.5 \u2713  \u20392.03 (1.9 to 2.2) nats\u203a", True),
         ("plain-56  each above 1.5 \u2713  \u20392.03 (1.4 to 2.2) nats\u203a", False),
+        ("plain-56  each above 1.5 \u2713  \u20399.03 (1.9 to 2.2) nats\u203a", False),
         ("plain-56  each above 1.5 \u2717  \u20392.03 (1.4 to 2.2) nats\u203a", False),
         ("plain-56  on average above 1.5 \u2713  \u20392.03 (1.4 to 2.2)\u203a", True),
         ("dense  above 1,000 and below 2e+09 \u2713  \u20391,234\u203a", True),

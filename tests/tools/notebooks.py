@@ -221,6 +221,10 @@ def claimed(line: str) -> bool | None:
             (high, None),
         )
     )
+    if low is not None:  # a mean lies in its range, up to the rounding of three digits
+        slack = 0.01 * max(abs(low), abs(high))
+        if not low - slack <= mean <= high + slack:
+            return False
     if low is None or (who or "").startswith("on average"):
         low = high = mean
     return tick == "\u2713" and above < low and high < below
