@@ -188,7 +188,7 @@ def _download(name: str, root: Path, allowed: bool) -> Path:
             return place
     files = published.archive or ", ".join(f"{file}.gz" for file in published.files)
     raise DataError(
-        f"{name} is not in {root}, and {why}. To bring it by hand, put {files} (as they are, or "
+        f"{name} is not in {root}, and {why}. To bring it by hand, put {files} (packed or "
         f"unpacked) into {root}, or name the folder that has them in CNNLAB_DATA. {published.hint}"
         "Chapters run without it: CNNLAB_SCALE=quick; load('letters') and load('digits') are here."
     )

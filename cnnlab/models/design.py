@@ -34,9 +34,11 @@ def network(design: Design, num_classes: int = 10, in_channels: int = 1) -> nn.S
 
     Raises ValueError where the three lists differ in length or hold something below 1.
     """
-    plan = tuple(zip(design.convs, design.widths, design.strides))
-    if not plan or not len(design.convs) == len(design.widths) == len(design.strides):
+    parts = design.convs, design.widths, design.strides
+    lists = all(isinstance(part, Sequence) for part in parts)
+    if not lists or not len(parts[0]) == len(parts[1]) == len(parts[2]) > 0:
         raise ValueError(f"{design}: give convs, widths and strides one number for each stage")
+    plan = tuple(zip(*parts))
     if any(not isinstance(n, int) or n < 1 for row in plan for n in row):
         raise ValueError(f"{design}: every number must be a whole one of at least 1")
     layers, before = [], in_channels

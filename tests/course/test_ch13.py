@@ -67,8 +67,9 @@ def test_skips_cost_nothing_and_other_plans_are_refused():
     plain = Design((4, 3), (4, 6), (1, 2))
     assert count(network(plain)) == count(network(Design((4, 3), (4, 6), (1, 2), True)))
     assert len([m for m in network(Design((4, 3), (4, 6), (1, 2), True)) if hasattr(m, "bn2")]) == 2
-    with pytest.raises(ValueError, match="one number for each stage"):
-        network(Design((1, 2), (4,), (1, 2)))
+    for odd in (Design((1, 2), (4,), (1, 2)), Design((3), (4), (1)), Design((), (), ())):
+        with pytest.raises(ValueError, match="one number for each stage"):
+            network(odd)
     with pytest.raises(ValueError, match="whole one of at least 1"):
         network(Design((1, 0), (4, 4), (1, 2)))
 

@@ -90,7 +90,7 @@ def test_missing_files_say_what_to_put_where(tmp_path, monkeypatch):
     assert "put train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images" in message
     for word in ("apt install dataset-fashion-mnist", "CNNLAB_DATA", "CNNLAB_SCALE=quick"):
         assert word in message
-    with pytest.raises(DataError, match=r"put cifar-10-python\.tar\.gz \(as they are"):
+    with pytest.raises(DataError, match=r"put cifar-10-python\.tar\.gz \(packed or"):
         load("cifar-10", folder=tmp_path, download=False)
 
 
