@@ -244,14 +244,14 @@ def test_check_tells_what_is_wrong(stored, change, expected):
 
 def test_refresh_runs_at_quick_scale_in_a_copy_with_empty_progress(tmp_path):
     source = (
-        "import os\nfrom pathlib import Path\n"
+        "import os\nfrom pathlib import Path\nfrom cnnlab.course.logbook import progress_folder\n"
         "Path('made.txt').write_text('x')\n"
-        "print(os.environ['CNNLAB_SCALE'], Path(os.environ['CNNLAB_PROGRESS']).exists())"
+        "print(os.environ['CNNLAB_SCALE'], progress_folder(), progress_folder().exists())"
     )
     path = tmp_path / "09-tiny.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell(source, id="09-environment")]), path)
     assert tools.main(["refresh", str(path)]) == 0
-    assert nbformat.read(path, as_version=4).cells[0].outputs[0].text == "quick False\n"
+    assert nbformat.read(path, as_version=4).cells[0].outputs[0].text == "quick my-progress False\n"
     assert sorted(item.name for item in tmp_path.iterdir()) == ["09-tiny.ipynb"]
     assert tools.main(["check", str(path)]) == 0
 

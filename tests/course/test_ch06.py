@@ -232,12 +232,14 @@ def test_behavior_is_judged_and_not_the_names_of_layers(exercise, answer, words)
         ((128, 128, 192, 32, 96, 64.0), "whole numbers"),
         (7, "six numbers"),
         ((176, 48, 128, 24, 64, 111), "channels that come out: got 479, expected 480"),
-        ((176, 48, 128, 21, 64, 112), "narrower than a third of its branch"),
+        ((176, 48, 128, 21, 64, 112), "5x5 reduction at least a third of its branch, got 21"),
+        ((176, 42, 128, 21, 64, 112), "narrower than a third of its branch"),
         (
             (80, 96, 192, 32, 64, 144),
             "at most 194,048 weights (which layer costs most?), got 307,200",
         ),
-        ((200, 48, 127, 24, 64, 89), "Too little looks around"),
+        ((200, 48, 127, 24, 64, 89), "at least 128 channels of the 3x3, got 127"),
+        ((201, 48, 127, 24, 63, 89), "Too little looks around"),
         ((176, 48, 64, 24, 64, 112), "channels that come out: got 416, expected 480"),
     ],
 )
@@ -250,7 +252,7 @@ def test_budget_counts_like_the_trace():
     row = Row(*ch06.exercises.budget.answer)
     weights = sum(p.numel() for p in Inception(256, row).parameters() if p.ndim == 4)
     half = sum(p.numel() for p in Inception(256, TABLE["3b"]).parameters() if p.ndim == 4) // 2
-    assert weights <= ch06_answers.BUDGET == half and row.width == 480
+    assert weights <= ch06.BUDGET == half and row.width == 480
     assert ch06.exercises.budget.check((160, 48, 144, 24, 64, 112)).passed
 
 

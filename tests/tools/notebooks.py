@@ -236,11 +236,12 @@ def claimed(line: str) -> bool | None:
 def execute(
     path: Path,
     change: Callable[[nbformat.NotebookNode], None] = lambda notebook: None,
-    progress: str = "my-progress",
+    progress: str = "",
 ) -> nbformat.NotebookNode:
     """Run a notebook in a copy of its folder; return it with fresh outputs, not yet normalized.
 
-    `change` may change its cells before; `progress` is the folder of the learner's progress.
+    `change` may change its cells before; `progress` is the folder of the learner's progress, if it
+    is not the one beside the notebook.
     """
     # After the environment is set: the kernel found must be this Python's.
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"

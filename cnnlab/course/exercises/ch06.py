@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+from cnnlab.arithmetic import conv_params
 from cnnlab.course.exercises.ch06_answers import (
     EqualBranches,
     MyInception,
     NaiveModule,
     _AddedBranches,
     _AveragePooling,
+    _bias_of_the_first_only,
     _bias_of_the_second_only,
     _biases_added,
     _BothFaults,
     _BranchesReversed,
     _FirstBranchTwice,
+    _FiveBeforeThree,
     _NoBias,
     _NoPadding,
     _NoPooling,
     _NoReduction,
     _NoRelu,
     _NoReluBetween,
+    _NoReluInFive,
+    _NoReluInThree,
     _observe_axis,
-    _observe_budget,
     _observe_collapse,
     _observe_module,
     _observe_naive,
     _OtherOrder,
+    _PoolingAverages,
     _PoolingIsConvolution,
     _PoolingKeepsAll,
     _ProjectionFirst,
     _ReLULost,
     _StackedBatch,
     _still_two,
+    _weights_in_the_wrong_order,
     _without_bias,
     _wrong_order,
     _WrongNames,
@@ -38,6 +44,41 @@ from cnnlab.course.exercises.ch06_answers import (
     collapse,
 )
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
+from cnnlab.course.exercises.judge import at_least, at_most
+
+# -- budget: another row for module 3b
+
+BUDGET = 194_048  # half of module 3b's weights
+
+
+def _observe_budget(answer):
+    if not isinstance(answer, (list, tuple)) or len(answer) != 6:
+        raise ValueError("give six numbers: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection")
+    if not all(type(width) is int and width >= 1 for width in answer):
+        raise ValueError(f"widths are whole numbers from 1, got {tuple(answer)!r}")
+    n1x1, n3x3_reduce, n3x3, n5x5_reduce, n5x5, pool_proj = answer
+    weights = sum(
+        conv_params(a, b, k, bias=False)
+        for a, b, k in (
+            (256, n1x1, 1),
+            (256, n3x3_reduce, 1),
+            (n3x3_reduce, n3x3, 3),
+            (256, n5x5_reduce, 1),
+            (n5x5_reduce, n5x5, 5),
+            (256, pool_proj, 1),
+        )
+    )
+    return {
+        "channels that come out": n1x1 + n3x3 + n5x5 + pool_proj,
+        "at least 64 channels of the 1x1": at_least(n1x1, 64),
+        "at least 32 channels of the pool projection": at_least(pool_proj, 32),
+        "at least 128 channels of the 3x3": at_least(n3x3, 128),
+        "at least 64 channels of the 5x5": at_least(n5x5, 64),
+        "3x3 reduction at least a third of its branch": at_least(n3x3_reduce, n3x3 / 3),
+        "5x5 reduction at least a third of its branch": at_least(n5x5_reduce, n5x5 / 3),
+        f"at most {BUDGET:,} weights (which layer costs most?)": at_most(weights, BUDGET),
+    }
+
 
 exercises = Exercises(
     Exercise(
@@ -118,10 +159,26 @@ exercises = Exercises(
                 "That is the naive 3x3 and 5x5, on all input channels. A 1x1 with its ReLU goes "
                 "before each: row.n3x3_reduce and row.n5x5_reduce channels.",
             ),
+            Mistake(
+                _NoReluInThree,
+                "Behind the 1x1 before the 3x3 the ReLU is missing: without it the two are one "
+                "layer.",
+            ),
+            Mistake(
+                _NoReluInFive,
+                "Behind the 1x1 before the 5x5 the ReLU is missing: without it the two are one "
+                "layer.",
+            ),
+            Mistake(_PoolingAverages, "The pooling takes the mean. The paper's takes the maximum."),
             Mistake(_NoBias, "The convolutions have no bias. The paper's have one: leave it on."),
             Mistake(
                 _BranchesReversed,
                 "Everything is there, concatenated in another order. The course has 1x1, 3x3, "
+                "5x5, pooling.",
+            ),
+            Mistake(
+                _FiveBeforeThree,
+                "Everything is there, but the 5x5 stands before the 3x3. The course has 1x1, 3x3, "
                 "5x5, pooling.",
             ),
         ),
@@ -149,6 +206,11 @@ exercises = Exercises(
                 "is lost. It passes through the second layer too.",
             ),
             Mistake(
+                _bias_of_the_first_only,
+                "Nearly: the first layer's bias arrives as it should, but the second layer's own, "
+                "second.bias, is missing.",
+            ),
+            Mistake(
                 _without_bias,
                 "The weights are right, the bias is missing: for an input of "
                 "zeros the two layers do not give zeros.",
@@ -162,6 +224,11 @@ exercises = Exercises(
                 _wrong_order,
                 "The matrices are in the wrong order. The second layer acts on "
                 "what the first gives: second.weight @ first.weight.",
+            ),
+            Mistake(
+                _weights_in_the_wrong_order,
+                "The bias is right. The matrices are in the wrong order: the second layer acts on "
+                "what the first gives, second.weight @ first.weight.",
             ),
             Mistake(_still_two, "That still is two layers. Return one nn.Linear."),
         ),

@@ -8,9 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnnlab.arithmetic import conv_params
 from cnnlab.course.exercises.built import made, must_be_function, observe_built, observe_cases
-from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import called, output_of
 from cnnlab.models import count
 from cnnlab.models.googlenet import TABLE, Row
@@ -26,35 +24,39 @@ def collapse(first, second):
     return merged
 
 
-def _bias_of_the_second_only(first, second):
-    merged = nn.Linear(first.in_features, second.out_features)
+def _joined(first, second, weight, bias):
+    merged = nn.Linear(first.in_features, second.out_features, bias=bias is not None)
     with torch.no_grad():
-        merged.weight.copy_(second.weight @ first.weight)
-        merged.bias.copy_(second.bias)
+        merged.weight.copy_(weight)
+        if bias is not None:
+            merged.bias.copy_(bias)
     return merged
+
+
+def _bias_of_the_second_only(first, second):
+    return _joined(first, second, second.weight @ first.weight, second.bias)
+
+
+def _bias_of_the_first_only(first, second):
+    return _joined(first, second, second.weight @ first.weight, second.weight @ first.bias)
 
 
 def _without_bias(first, second):
-    merged = nn.Linear(first.in_features, second.out_features, bias=False)
-    with torch.no_grad():
-        merged.weight.copy_(second.weight @ first.weight)
-    return merged
+    return _joined(first, second, second.weight @ first.weight, None)
 
 
 def _biases_added(first, second):
-    merged = nn.Linear(first.in_features, second.out_features)
-    with torch.no_grad():
-        merged.weight.copy_(second.weight @ first.weight)
-        merged.bias.copy_(first.bias + second.bias)
-    return merged
+    return _joined(first, second, second.weight @ first.weight, first.bias + second.bias)
 
 
 def _wrong_order(first, second):
-    merged = nn.Linear(first.in_features, second.out_features)
-    with torch.no_grad():
-        merged.weight.copy_(first.weight @ second.weight)
-        merged.bias.copy_(first.weight @ second.bias + first.bias)
-    return merged
+    bias = first.weight @ second.bias + first.bias
+    return _joined(first, second, first.weight @ second.weight, bias)
+
+
+def _weights_in_the_wrong_order(first, second):
+    bias = second.weight @ first.bias + second.bias
+    return _joined(first, second, first.weight @ second.weight, bias)
 
 
 def _still_two(first, second):
@@ -158,6 +160,29 @@ class _NoBias(MyInception):
 class _BranchesReversed(MyInception):
     def forward(self, x):
         return torch.cat([self.pool(x), self.five(x), self.three(x), self.one(x)], dim=1)
+
+
+class _FiveBeforeThree(MyInception):
+    def forward(self, x):
+        return torch.cat([self.one(x), self.five(x), self.three(x), self.pool(x)], dim=1)
+
+
+class _NoReluInThree(MyInception):
+    def __init__(self, inputs, row):
+        super().__init__(inputs, row)
+        self.three[0][1] = nn.Identity()
+
+
+class _NoReluInFive(MyInception):
+    def __init__(self, inputs, row):
+        super().__init__(inputs, row)
+        self.five[0][1] = nn.Identity()
+
+
+class _PoolingAverages(MyInception):
+    def __init__(self, inputs, row):
+        super().__init__(inputs, row)
+        self.pool[0] = nn.AvgPool2d(3, stride=1, padding=1)
 
 
 def _observe_module(answer):
@@ -363,36 +388,3 @@ def _observe_axis(answer):
     cases = (((24,), (2, 24, 6, 6)), ((6,), (1, 6, 5, 7)))
     seen = _seen_in_axis(answer)
     return seen if False in seen.values() else seen | observe_cases(answer, EqualBranches, cases)
-
-
-# -- budget: another row for module 3b
-
-BUDGET = 194_048  # half of module 3b's weights
-
-
-def _observe_budget(answer):
-    if not isinstance(answer, (list, tuple)) or len(answer) != 6:
-        raise ValueError("give six numbers: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection")
-    if not all(type(width) is int and width >= 1 for width in answer):
-        raise ValueError(f"widths are whole numbers from 1, got {tuple(answer)!r}")
-    n1x1, n3x3_reduce, n3x3, n5x5_reduce, n5x5, pool_proj = answer
-    weights = sum(
-        conv_params(a, b, k, bias=False)
-        for a, b, k in (
-            (256, n1x1, 1),
-            (256, n3x3_reduce, 1),
-            (n3x3_reduce, n3x3, 3),
-            (256, n5x5_reduce, 1),
-            (n5x5_reduce, n5x5, 5),
-            (256, pool_proj, 1),
-        )
-    )
-    return {
-        "channels that come out": n1x1 + n3x3 + n5x5 + pool_proj,
-        "at least 64 channels of the 1x1": at_least(n1x1, 64),
-        "at least 32 channels of the pool projection": at_least(pool_proj, 32),
-        "at least 128 of the 3x3 and 64 of the 5x5": n3x3 >= 128 and n5x5 >= 64,
-        "reductions no narrower than a third of their branch": 3 * n3x3_reduce >= n3x3
-        and 3 * n5x5_reduce >= n5x5,
-        f"at most {BUDGET:,} weights (which layer costs most?)": at_most(weights, BUDGET),
-    }

@@ -54,6 +54,14 @@ def _only_channel_0(channels):
     return _filled(channels, lambda weight: weight[0, 0, 1, 1].fill_(1))
 
 
+def _others_left_random(channels):
+    conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+    with torch.no_grad():
+        for channel in range(channels):
+            conv.weight[channel, channel, 1, 1] = 1
+    return nn.Sequential(conv, nn.ReLU())
+
+
 def _without_padding(channels):
     return _filled(channels, lambda weight: nn.init.dirac_(weight), padding=0)
 
@@ -278,6 +286,11 @@ exercises = Exercises(
                 _moves_by_a_pixel,
                 "Nothing is mixed, but the map moves by a pixel: the 1 "
                 "belongs in the middle, at [1, 1].",
+            ),
+            Mistake(
+                _others_left_random,
+                "The ones are in place, but the other weights are still random: set all to zero "
+                "first.",
             ),
             Mistake(
                 _without_padding, "Each channel stays by itself, but the map shrinks: padding=1."

@@ -19,6 +19,8 @@ from cnnlab.course.exercises.ch08_answers import (
     _observe_residual,
     _OnlyGrows,
     _ProjectsAlways,
+    _ProjectsWhereChannelsChange,
+    _ProjectsWhereChannelsChangeTurned,
     _ProjectsWithoutNorm,
     _ReluBeforeTheSum,
     _ReluDropped,
@@ -101,6 +103,14 @@ exercises = Exercises(
                 _ProjectsAlways,
                 "There is a projection also where the shape stays. There the shortcut is x itself.",
             ),
+            *(
+                Mistake(
+                    block,
+                    "With stride 2 the map shrinks also where the channels stay: downsample is "
+                    "needed if stride != 1 or before != after.",
+                )
+                for block in (_ProjectsWhereChannelsChange, _ProjectsWhereChannelsChangeTurned)
+            ),
             Mistake(_ProjectsWithoutNorm, "The norm behind the 1x1 of the shortcut is missing."),
         ),
         hints=(
@@ -158,8 +168,9 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _InPlace,
-                "Still there: the in-place ReLU writes into x, and x is what the "
-                "last line adds. Copying x after the ReLU comes too late.",
+                "Still there: the in-place ReLU writes into x, and that is what the last line "
+                "adds. A second name, s = x, is no copy, and a copy made after the ReLU comes too "
+                "late.",
             ),
             Mistake(
                 _AddInPlace,

@@ -73,6 +73,19 @@ class _ProjectsAlways(ResidualBlock):
         )
 
 
+class _ProjectsWhereChannelsChange(ResidualBlock):
+    def __init__(self, before, after, stride=1):
+        super().__init__(before, after, stride)
+        if before == after:
+            self.downsample = None
+
+
+class _ProjectsWhereChannelsChangeTurned(_ProjectsWhereChannelsChange):
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + (self.downsample(x) if self.downsample else x))  # other words of PyTorch
+
+
 class _ProjectsWithoutNorm(ResidualBlock):
     def __init__(self, before, after, stride=1):
         super().__init__(before, after, stride)

@@ -17,6 +17,7 @@ from cnnlab.course.exercises.ch09_answers import (
     _only_new_channels_compressed,
     _OverwritesItsInput,
     _rounded_up,
+    _SecondNormBehindRelu,
     _without_the_input,
     _WithoutBottleneck,
     _WithoutFirstRelu,
@@ -100,6 +101,10 @@ exercises = Exercises(
             Mistake(_WritesBefore, "The new channels stand before the old ones; put them behind."),
             Mistake(_WithoutFirstRelu, "The ReLU before the 1x1 is missing."),
             Mistake(_WithoutSecondRelu, "The ReLU before the 3x3 is missing."),
+            Mistake(
+                _SecondNormBehindRelu,
+                "The second norm stands behind its ReLU. It comes before: norm2, ReLU, conv2.",
+            ),
             Mistake(
                 _NormsBehind,
                 "Norm and ReLU stand *before* each convolution here, as in pre-activation.",

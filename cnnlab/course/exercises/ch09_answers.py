@@ -52,6 +52,12 @@ class _WithoutSecondRelu(DenseLayer):
         return torch.cat([x, y], dim=1)
 
 
+class _SecondNormBehindRelu(DenseLayer):
+    def forward(self, x):
+        y = self.norm2(torch.relu(self.conv1(torch.relu(self.norm1(x)))))
+        return torch.cat([x, self.conv2(y)], dim=1)
+
+
 class _NormsBehind(DenseLayer):
     def __init__(self, inputs, growth):
         super().__init__(inputs, growth)

@@ -299,8 +299,8 @@ exercises = Exercises(
             ),
             Mistake(
                 _never_train,
-                "One left: the epoch before ended in eval mode, so batch norm and dropout do not "
-                "train. model.train() first.",
+                "One left, at least: the epoch before ended in eval mode, so batch norm and "
+                "dropout do not train. model.train() first.",
             ),
             Mistake(_rate_twice, "One left: the rate falls twice as fast as it should."),
             Mistake(
@@ -314,7 +314,7 @@ exercises = Exercises(
             "The share: model.train() at the top, model.eval() and torch.no_grad() before the "
             "validation; divide by the number of images.",
         ),
-        note="train(), zero_grad, item(), the step's own rate, eval(): five lines that no error "
-        "message reminds you of.",
+        note="train(), zero_grad, item(), the step's own rate, eval(), a share of the images: six "
+        "lines that no error message reminds you of.",
     ),
 )

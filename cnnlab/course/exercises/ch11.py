@@ -25,6 +25,8 @@ from cnnlab.course.exercises.ch11_answers import (
     _one_level_more,
     _PlainReLU,
     _ReluAfterSum,
+    _ShortcutByWidth,
+    _ShortcutByWidthTurned,
     _strided_mixing,
     _StridedWidening,
     _twice_the_depth,
@@ -165,6 +167,14 @@ exercises = Exercises(
             Mistake(
                 _NoShortcut,
                 "The shortcut is missing: where stride is 1 and both widths are equal, x is added.",
+            ),
+            *(
+                Mistake(
+                    block,
+                    "At stride 2 the map shrinks, so that x cannot be added: not only the widths "
+                    "must be equal, the stride must be 1 as well.",
+                )
+                for block in (_ShortcutByWidth, _ShortcutByWidthTurned)
             ),
             Mistake(_PlainReLU, "ReLU6, which also cuts off above 6, stands in v2."),
             Mistake(_DenseMiddle, "The 3x3 in the middle is dense; it shall be depthwise."),

@@ -144,6 +144,18 @@ class _NoShortcut(Inverted):
         return self.branch(x)
 
 
+class _ShortcutByWidth(Inverted):
+    def __init__(self, before, after, stride, t):
+        super().__init__(before, after, stride, t)
+        self.skip = before == after
+
+
+class _ShortcutByWidthTurned(_ShortcutByWidth):
+    def forward(self, x):
+        y = self.branch(x)
+        return y + x if self.skip else y  # other words of PyTorch
+
+
 class _PlainReLU(Inverted):
     def __init__(self, before, after, stride, t):
         super().__init__(before, after, stride, t)

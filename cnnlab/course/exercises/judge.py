@@ -18,7 +18,7 @@ class Bound:
     got: float
 
     def __str__(self) -> str:
-        return plain_text(self.got) if isinstance(self.got, int) else f"{self.got:.2g}"
+        return f"{self.got:,}" if isinstance(self.got, int) else f"{self.got:.2g}"
 
 
 def at_most(got: float, bound: float) -> Bound:
