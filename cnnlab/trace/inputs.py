@@ -40,6 +40,10 @@ class Inputs:
                 f"batch {batch!r}; expected the number of images in the inputs, None if the inputs "
                 f'have no batch dimension, or "auto"'
             )
+        if not isinstance(keywords, Mapping):
+            raise TraceError(
+                f"keywords={keywords!r:.80}; expected names with inputs: {{'mask': (1, 224, 224)}}"
+            )
         self.given, self.dtype = tuple(args), dtype
         # PyTorch's own sequence layers say which dimension is the batch.
         firsts = [m.__dict__["batch_first"] for m in modules if "batch_first" in m.__dict__]
@@ -149,14 +153,22 @@ class Inputs:
                 yield f"A shape is given without the batch: {_args(cut)}", cut
                 moved = tuple((shape[-1], *shape[:-1]) for shape in shapes)
                 yield f"Channels come first in PyTorch: {_args(moved)}", moved
+                both = tuple((shape[-1], *shape[1:-1]) for shape in shapes)
+                yield f"A shape is given without the batch, channels first: {_args(both)}", both
             gray = tuple((1, *shape) for shape in shapes)
             yield f"A gray image has one channel: {_args(gray)}", gray
             whole = tuple(torch.empty(shape, dtype=torch.int64, device="meta") for shape in gray)
             example = f"torch.zeros({gray[0]}, dtype=torch.long)"
             yield f"The model takes whole numbers: give an example tensor, {example}", whole
+        elif any(isinstance(one, list) and any(map(shape_of, one)) for one in self.given):
+            loose = Inputs(self.given, {}, None, (), self.dtype).args
+            yield "Images in a list have no batch: give batch=None", loose
         elif all(isinstance(one, Tensor) for one in self.given):
             batched = tuple(x[None] for x in self.given)
             yield "An example tensor has its batch in front: give tensor[None]", batched
+            if all(x.dim() == 4 for x in self.given):
+                moved = tuple(x.movedim(-1, 1) for x in self.given)
+                yield "Channels come first in PyTorch: give tensor.movedim(-1, 1)", moved
             typed = tuple(x.to(self.dtype) for x in self.given)
             yield f"The model's numbers are of another type: give tensor.to({self.dtype})", typed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -30,9 +30,14 @@ class Keeper:
     ) -> None:
         self.kept: dict[int, dict[str, int]] = {}
         self.unknown: set[int] = set()
-        self._known = {memory_of(tensor) for tensor in own}
+        self._known: set[int] = set()
+        self.add_own(own)
         self._alive = []  # an address must not be used twice
         self.calls, self._row_of = Calls(stack, {torch.lstm: self._lstm}), row_of
+
+    def add_own(self, own: Iterable[Tensor]) -> None:
+        """More parameters and buffers."""
+        self._known.update(map(memory_of, own))
 
     def pack(self, tensor: Tensor) -> Tensor:
         """The hook that autograd calls for every tensor it keeps: counted, not a call of the model.

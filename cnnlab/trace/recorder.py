@@ -40,8 +40,9 @@ class Recorder(TorchDispatchMode):
         nothing: list[str],
     ):
         super().__init__()
-        self.params = {id(tensor): name for name, tensor in params.items()}
-        self.unused = {name: tensor.numel() for name, tensor in params.items()}  # as yet
+        self.params: dict[int, str] = {}
+        self.unused: dict[str, int] = {}  # as yet
+        self.add_params(params)
         self.rules, self.on_meta, self.inputs = rules, on_meta, inputs
         self.rows: list[Layer] = []
         self.outputs: dict[str, Output] = {}  # of modules, by path
@@ -64,6 +65,11 @@ class Recorder(TorchDispatchMode):
             if at == tuple(range(2, tensor.dim())):
                 self.batched.add(id(tensor))
             self.image = self.image or sizes
+
+    def add_params(self, params: Mapping[str, Tensor]) -> None:
+        """More parameters, by name."""
+        self.params |= {id(tensor): name for name, tensor in params.items()}
+        self.unused |= {name: tensor.numel() for name, tensor in params.items()}
 
     def _new_storage(self) -> int:
         self.storages += 1
@@ -185,7 +191,10 @@ class Recorder(TorchDispatchMode):
         elif places == {1}:
             advice = "a 1x1 convolution on one branch can change its channels"
         else:
-            advice = "give both the same strides, and padding that keeps the size (kernel // 2)"
+            advice = (
+                "give both the same strides, padding that keeps the size (kernel // 2), and an "
+                "image that the strides divide"
+            )
         return TraceError(
             f"{self._here(operation)} got {' and '.join(named)}, sizes that do not fit; {advice}"
         )

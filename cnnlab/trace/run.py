@@ -91,6 +91,7 @@ def trace(
     )
 
 
+_Take = Callable[[nn.Module], list[tuple[Tensor, Tensor]]]  # -> what it held, and the twins
 _ONE_AT_A_TIME = threading.RLock()
 _MODULES_OWN = frozenset(nn.Module().__dict__)  # attributes that every module has
 _AUTOCAST = (
@@ -105,6 +106,7 @@ class Watched:
     def __init__(self, model, given, keywords, batch, training):
         self.model, self.training = model, training
         self.nothing: list[str] = []  # modules that returned None
+        self.met: dict[str, nn.Module] = {}  # in the last pass, found nowhere in the model
         modules = dict(model.named_modules())
         self.loose = _unregistered(modules)  # in plain lists: path -> module or parameter
         for path, one in self.loose.items():
@@ -162,9 +164,10 @@ class Watched:
             except TraceError as error:
                 raise self._advised(error, error) from error.__cause__
             except Exception as for_real:
-                error = words.explain(for_real, self.places, self.inputs, self.nothing)
+                runs = self._runs()
+                error = words.explain(for_real, self.places, self.inputs, self.nothing, runs)
                 raise self._advised(error, for_real) from for_real
-            why = words.first_line(on_shapes)
+            why = words.first_line(on_shapes).split(". ")[0]  # what follows is PyTorch's advice
             notes.append(f"run for real, because shapes alone were not enough: {why}")
         loose = self._loose_note(recorder.unused)
         return recorder, [*notes, *([_AUTOCAST] if recorder.calls.autocast else []), *loose]
@@ -172,15 +175,16 @@ class Watched:
     def _loose_note(self, unused: dict[str, int]) -> list[str]:
         """A word on used layers that no one but a plain list holds; they are not unused either."""
         said = []
-        for path, one in self.loose.items():
+        for path, one in (self.loose | self.met).items():
             sizes = (
                 {path: one.numel()}
                 if isinstance(one, nn.Parameter)
                 else {f"{path}.{name}": p.numel() for name, p in one.named_parameters()}
             )
             gone = [unused.pop(name, None) for name in sizes]
-            if None in gone:
-                said.append(f"{path} ({type(one).__name__}, {sum(sizes.values()):,} parameters)")
+            if None in gone and sizes:
+                kind = "" if path in self.met else f"{type(one).__name__}, "
+                said.append(f"{path.strip('()')} ({kind}{sum(sizes.values()):,} parameters)")
         if not said:
             return []
         return [
@@ -190,11 +194,16 @@ class Watched:
 
     def record(self, rules: Mapping[str, Rule], on_meta: bool) -> Recorder:
         """One forward pass, on meta twins or for real, with every operation written down."""
-        with self._unharmed(on_meta, leaves_train=False) as params:
+        with self._unharmed(on_meta, leaves_train=False) as (params, take):
             args, keywords = self.inputs.twins(None if on_meta else self.device)
             given = (args, keywords)
             recorder = Recorder(params, rules, on_meta, self.inputs, given, self.nothing)
-            stack = module_stack(self.places, recorder.stack, recorder.leave)
+
+            def meet(module: nn.Module) -> tuple[str, str]:
+                recorder.add_params({n: t for t, n in self._meet(module, take) if n})
+                return self.places[id(module)]
+
+            stack = module_stack(self.places, recorder.stack, meet, recorder.leave)
             with torch.inference_mode(), stack, recorder.calls, recorder:
                 out = self.inner(*args, **keywords)
         if out is None:
@@ -203,6 +212,14 @@ class Watched:
                 f"with `return`"
             )
         return recorder
+
+    def _runs(self) -> bool:
+        """Whether the model, which failed in a trace, runs by itself."""
+        with suppress(Exception), self._unharmed(False, False), torch.inference_mode():
+            args, keywords = self.inputs.twins(self.device)
+            self.inner(*args, **keywords)
+            return True
+        return False
 
     def kept(
         self, row_of: Callable[[tuple[str, int]], int], on_meta: bool, autocast: bool, rows: range
@@ -216,30 +233,56 @@ class Watched:
             if self.device.type == "meta":
                 return {}, set(rows)
         stack: list[tuple[str, str]] = []
-        with self._unharmed(on_meta, leaves_train=True) as _:
+        with torch.inference_mode(False), self._unharmed(on_meta, True) as (_, take):
             own = (t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()))
             keeper = Keeper([t for t in own if t is not None], stack, row_of)
             args, keywords = self.inputs.twins(None if on_meta else self.device)
+
+            def meet(module: nn.Module) -> tuple[str, str]:
+                keeper.add_own(tensor for tensor, _ in self._meet(module, take))
+                return self.places[id(module)]
+
             # The calls innermost, so that only the model's own are numbered.
-            with keeper.watching(), module_stack(self.places, stack), keeper.calls:
+            with keeper.watching(), module_stack(self.places, stack, meet), keeper.calls:
                 self.inner(*args, **keywords)
         return keeper.kept, keeper.unknown
 
+    def _meet(self, module: nn.Module, take: _Take) -> list[tuple[Tensor, str]]:
+        """A layer that nobody holds, made in forward or found outside of the model: its parameters
+        with their names, and its buffers."""
+        kind = type(module).__name__
+        number = sum(type(one) is type(module) for one in self.met.values())
+        path = f"({kind}{f' {number + 1}' if number else ''} held by no module)"
+        self.met[path] = module
+        names = {id(p): f"{path}.{name}" for name, p in module.named_parameters()}
+        self.names |= {key: name for key, name in names.items() if key not in self.names}
+        held: list[tuple[Tensor, str]] = []
+        with torch.inference_mode(False):
+            for name, one in module.named_modules():
+                place = f"{path}.{name}" if name else path, type(one).__name__
+                if id(one) not in self.places:
+                    self.places[id(one)] = place
+                    held += [(new, names.get(id(old), "")) for old, new in take(one)]
+        return held
+
     @contextmanager
-    def _unharmed(self, on_meta: bool, leaves_train: bool) -> Iterator[dict[str, Tensor]]:
+    def _unharmed(
+        self, on_meta: bool, leaves_train: bool
+    ) -> Iterator[tuple[dict[str, Tensor], _Take]]:
         """Run with twins of all weights: on meta without memory, for real copies, which may be
         written to. Modes as asked for; what was, is put back: attributes and random states.
 
-        Gives the parameters by name. One thread at a time: what a trace patches belongs to the
-        whole process.
+        Gives the parameters by name, and what does the same to a module met later. One thread at a
+        time: what a trace patches belongs to the whole process.
         """
         with _ONE_AT_A_TIME:
             saved, contents, params = [], [], {}
             devices = [self.device] if self.device.type == "cuda" else []
             states = random.getstate(), np.random.get_state()
-            for module in self.modules:
-                parts = module._parameters, module._buffers, module._modules, module.__dict__
-                saved += [(part, part.copy()) for part in parts]
+            for one in self.met.values():
+                for module in one.modules():
+                    self.places.pop(id(module), None)
+            self.met.clear()
             twins: dict[int, Tensor] = {}
 
             def twin(x: Any, on_meta: bool = on_meta) -> Any:
@@ -252,10 +295,21 @@ class Watched:
                         params[self.names[id(x)]] = new
                 return twins[id(x)]
 
+            def take(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
+                parts = module._parameters, module._buffers, module._modules, module.__dict__
+                saved.extend((part, part.copy()) for part in parts)
+                pairs = []
+                for held in (module._parameters, module._buffers):
+                    pairs += [(x, twin(x)) for x in held.values() if x is not None]
+                    held.update({name: twin(x) for name, x in held.items()})
+                wanted = self.training or (leaves_train and not module._modules)
+                if module.training != wanted:  # PyTorch is slow to set a module's attribute
+                    module.training = wanted
+                return pairs
+
             try:
                 for module in self.modules:
-                    for held in (module._parameters, module._buffers):
-                        held.update({name: twin(x) for name, x in held.items()})
+                    take(module)
                 for module in self.unusual:  # forward may write to what it finds
                     for name in module.__dict__.keys() - _MODULES_OWN:
                         value = module.__dict__[name]
@@ -267,12 +321,8 @@ class Watched:
                             value[:] = [twin(x, False) for x in value]
                         elif isinstance(value, dict):
                             value.update({key: twin(x, False) for key, x in value.items()})
-                for module in self.modules:
-                    wanted = self.training or (leaves_train and not module._modules)
-                    if module.training != wanted:  # PyTorch is slow to set a module's attribute
-                        module.training = wanted
                 with torch.random.fork_rng(devices):
-                    yield params
+                    yield params, take
             finally:
                 for part, before in saved:
                     part.update(before)

@@ -47,6 +47,14 @@ def _channels(count: int) -> str:
     return "1 channel" if count == 1 else f"{count} channels"
 
 
+def _channels_misfit(got: int, expected: int) -> GeometryError:
+    return GeometryError(
+        f"it has {_channels(got)} where the weight expects {expected}",
+        f"give an input with {_channels(expected)}, or build the model for {got}",
+        f"let the layer before it make {_channels(expected)}, or build this one for {got}",
+    )
+
+
 def _conv_shape(a):
     x, weight, groups = a["input"], a["weight"], a["groups"]
     padding = 0 if a["padding"] == "valid" else a["padding"]
@@ -55,14 +63,27 @@ def _conv_shape(a):
         return None
     expected = weight.shape[1] * groups
     if x.shape[1] != expected:
-        raise GeometryError(
-            f"it has {_channels(x.shape[1])} where the weight expects {expected}",
-            f"give an input with {_channels(expected)}, or build the model for {x.shape[1]}",
-            f"let the layer before it make {_channels(expected)}, or build this one for "
-            f"{x.shape[1]}",
-        )
+        raise _channels_misfit(x.shape[1], expected)
     sizes = _slid(x.shape[2:], weight.shape[2:], a["stride"], padding, a["dilation"])
     return (x.shape[0], weight.shape[0], *sizes)
+
+
+def _conv_transpose_shape(a):
+    """On the meta device PyTorch does not mind channels that do not fit."""
+    x, weight = a["input"], a["weight"]
+    _same_type(x, weight)
+    if x.dim() == weight.dim() and x.shape[1] != weight.shape[0]:
+        raise _channels_misfit(x.shape[1], weight.shape[0])
+    return None
+
+
+def _prelu_shape(a):
+    x, slopes = a["self"], a["weight"].numel()
+    if slopes > 1 and x.dim() > 1 and x.shape[1] != slopes:
+        words = f"it has {_channels(x.shape[1])} where the slopes are {slopes}"
+        advice = f"build it as nn.PReLU({x.shape[1]})"
+        raise GeometryError(words, advice, advice)
+    return None
 
 
 def _linear_shape(a):
@@ -164,6 +185,8 @@ SHAPES: dict[str, Callable[[dict[str, Any]], Sequence[int] | None]] = {
     "mean": _mean_shape,
     # All three: on the meta device PyTorch 2.6 gives an empty map where a kernel does not fit.
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv_shape),
+    **dict.fromkeys((f"conv_transpose{n}d" for n in (1, 2, 3)), _conv_transpose_shape),
+    "prelu": _prelu_shape,
     "linear": _linear_shape,
     "max_pool2d": _pool_shape,
     "avg_pool2d": _pool_shape,

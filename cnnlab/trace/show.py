@@ -70,11 +70,18 @@ def compare(*tables: LayerTable, **named: LayerTable) -> Grid:
     `compare(trace(...), trace(...))`, or with names: `compare(vgg16=..., resnet50=...)`. A stage is
     all rows whose maps have one size; what has no map any more is the head.
     """
+    for one in (*tables, *named.values()):
+        if not hasattr(one, "kept_by_dtype"):
+            raise TypeError(
+                f"compare got {type(one).__name__}, expected tables: compare(trace(model, ...))"
+            )
     names: dict[str, LayerTable] = {}
     for table in tables:
         kind = type(table.model).__name__
-        names[f"{kind} {len(names) + 1}" if kind in names else kind] = table
+        names[f"{kind} {len(names) + 1}" if kind in names or kind in named else kind] = table
     named = names | named
+    if not named:
+        raise TypeError("compare got no table, expected some: compare(trace(...), trace(...))")
     first, *others = named
     cells = [["", *named, *(f"{other} / {first}" for other in others)]]
 

@@ -170,7 +170,7 @@ class LayerTable(Sequence[Layer]):
         """What the model returns (its first tensor), or its last row that sees the image."""
         last = next((row for row in reversed(self.rows) if row.sights != ()), self.rows[-1])
         out = self.outputs.get("")
-        if out is None or out.sights == ():
+        if out is None or (out.sights == () and self.image):
             return Output(last.out_shape, last.sights, last.at, last.context, last.note)
         return out
 
@@ -276,8 +276,9 @@ class LayerTable(Sequence[Layer]):
     def _notes(self) -> list[str]:
         """How the table was made, and what is unknown and where, each said once."""
         places: dict[str, list[str]] = {}
+        lost = self.output.lost
         for row in self.rows:
-            if row.note:
+            if row.note and lost != f"{row.path or row.module}: {row.note}":
                 places.setdefault(row.note, []).append(row.path or row.module)
         said = list(self.notes)
         for note, where in places.items():
@@ -286,5 +287,5 @@ class LayerTable(Sequence[Layer]):
         if any(row.kept_bytes is None for row in self.rows):
             said.append("bytes kept of an LSTM or with autocast on the meta device are unknown")
         if self.image and self.output.sights is None:
-            said.append(f"the receptive field was lost at {self.output.lost}")
+            said.append(f"the receptive field was lost at {lost}")
         return said

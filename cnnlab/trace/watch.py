@@ -56,18 +56,18 @@ def _batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0
 def module_stack(
     places: Mapping[int, tuple[str, str]],
     stack: list[tuple[str, str]],
+    meet: Callable[[nn.Module], tuple[str, str]],
     leave: Callable[[str, Any], None] | None = None,
 ) -> Iterator[None]:
-    """While inside, `stack` holds (path, class name) of the modules whose forward is running, and
-    `leave` is told what each returned."""
+    """While inside, `stack` holds (path, class name) of the modules whose forward is running;
+    `meet` gives those of a module without a place, and `leave` is told what each returned."""
 
     plain, here = nn.Module.__call__, threading.get_ident()
 
     def watched(module, *args, **kwargs):
         if threading.get_ident() != here:  # a model that runs beside the traced one
             return plain(module, *args, **kwargs)
-        name = type(module).__name__
-        stack.append(places.get(id(module)) or (f"({name} made in forward)", name))
+        stack.append(places.get(id(module)) or meet(module))
         try:
             result = plain(module, *args, **kwargs)
             if leave is not None:

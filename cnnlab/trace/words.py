@@ -28,21 +28,26 @@ def fits(model: nn.Module, inputs: Inputs) -> None:
         signature.bind(*inputs.args, **inputs.keywords)
     except TypeError as error:
         given, advice = inputs.given, ""
+        got = "1 input" if len(given) == 1 else f"{len(given)} inputs"
         if len(given) == 1 and isinstance(given[0], (list, tuple)) and not shape_of(given[0]):
             advice = f", such as trace(model, {', '.join(map(repr, given[0]))})"
         raise TraceError(
             f"forward of {type(model).__name__} takes ({', '.join(signature.parameters)}), "
-            f"but got {len(given)} inputs ({error}): give one input per argument{advice}; those by "
+            f"but got {got} ({error}): give one input per argument{advice}; those by "
             f"name go into keywords="
         ) from None
 
 
 def explain(
-    error: Exception, places: Mapping[int, tuple[str, str]], inputs: Inputs, nothing: list[str]
+    error: Exception,
+    places: Mapping[int, tuple[str, str]],
+    inputs: Inputs,
+    nothing: list[str],
+    runs: bool,
 ) -> TraceError:
     """The error of a forward pass: the module, what it got, and what to do next.
 
-    nothing: modules that returned None
+    nothing: modules that returned None; runs: whether the model runs outside of a trace
     """
     where, got = "the model", inputs.shapes
     for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -58,7 +63,9 @@ def explain(
         for one in given
     )
     advice = f"Outside of trace, model({call}) fails in the same way"
-    if nothing and "NoneType" in str(error):
+    if runs:
+        advice = "The model itself runs on it, so give the trace inputs of another kind"
+    elif nothing and "NoneType" in str(error):
         advice = f"{nothing[-1]} returned None: end its forward with `return`"
     text = f"{where} fails on {', '.join(map(str, got))}: {first_line(error)}"
     return TraceError(f"{text} [{type(error).__name__}]", advice)

@@ -58,6 +58,18 @@ class WrongName(nn.Module):
             "expects 16; build it for 8",
         ),
         (
+            nn.Sequential(nn.Conv2d(1, 4, 1), nn.ConvTranspose2d(8, 4, 2, 2)),
+            (1, 4, 4),
+            "1 (ConvTranspose2d, conv_transpose2d) got (4, 4, 4): it has 4 channels where the "
+            "weight expects 8; let the layer before it make 8 channels, or build this one for 4",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 4, 1), nn.PReLU(8)),
+            (1, 4, 4),
+            "1 (PReLU, prelu) got (4, 4, 4): it has 4 channels where the slopes are 8; build it as "
+            "nn.PReLU(4)",
+        ),
+        (
             WrongName(),
             (1, 4, 4),
             'inner.1 (Fails) fails on (1, 4, 4): "a learner\'s slip" [KeyError] (test_unharmed.py',
@@ -99,6 +111,16 @@ def test_errors_name_the_module_the_shape_and_the_next_step(model, shape, messag
 def test_what_is_no_module_is_refused(model, message):
     with pytest.raises(TraceError, match=re.escape(message)):
         trace(model, (3, 8, 8))
+
+
+def test_that_a_model_fails_by_itself_is_said_only_where_it_does():
+    with pytest.raises(TraceError, match="Outside of trace, model.* fails in the same way"):
+        trace(Fails(), (1, 4, 4))
+    sparse = torch.eye(4).to_sparse()
+    assert nn.Linear(4, 2)(sparse).shape == (4, 2)
+    with pytest.raises(TraceError, match="The model itself runs on it") as caught:
+        trace(nn.Linear(4, 2), sparse)
+    assert "in the same way" not in str(caught.value)
 
 
 def test_a_quantized_module_is_named():

@@ -63,6 +63,9 @@ def test_inputs_as_forward_takes_them(forward, inputs, keywords):
         ([(3, 8, 8)], {"gain": 2}, "unexpected keyword argument 'gain'"),
         ([(8, 3, 8, 8)], {}, "A shape is given without the batch: (3, 8, 8)"),
         ([(8, 8, 3)], {}, "Channels come first in PyTorch: (3, 8, 8)"),
+        ([(5, 8, 8, 3)], {}, "A shape is given without the batch, channels first: (3, 8, 8)"),
+        ([torch.zeros(1, 8, 8, 3)], {}, "in PyTorch: give tensor.movedim(-1, 1)"),
+        ([(3, 8, 8)], ["mask"], "keywords=['mask']; expected names with inputs: {'mask': ("),
         ([torch.zeros(3, 8, 8)], {}, "the whole input, as one image without a batch; give tensor["),
         ([torch.zeros(1, 3, 8, 8).byte()], {}, "it has numbers of torch.uint8 where the weight"),
     ],
@@ -121,6 +124,9 @@ def test_a_list_of_images_is_a_batch():
         assert table.macs == CONV_MACS and table.inputs[0] == (3, 8, 8)
         assert table.output.receptive_field == (3, 3)
 
+    with pytest.raises(TraceError, match="Images in a list have no batch: give batch=None"):
+        trace(model, [(3, 8, 8), (3, 8, 8)])
+
 
 class Careless(nn.Module):
     """Layers and a parameter in plain containers, the classic mistake."""
@@ -153,6 +159,27 @@ def test_unregistered_layers_are_counted_named_and_left_alone(values):
     assert said in table.note and "no optimizer will train them" in table.note
     assert model.layers[1] is norm and norm.num_batches_tracked == 0 and not norm.running_mean.any()
     assert model.more["scale"] is scale and (scale == 1).all() and norm.training
+
+
+@pytest.mark.parametrize("values", [False, True])
+def test_layers_that_no_module_holds_are_counted_named_and_left_alone(values):
+    """Made in forward, or found outside of the model."""
+    norm = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        if values:
+            x.sum().item()  # must run for real
+        made = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU())
+        return nn.Conv2d(4, 2, 1, bias=False)(made(norm(self.conv(x))))
+
+    table = trace(module(forward, conv=CONV), (3, 8, 8), training=True)
+    assert table.params == 4 * 27 + 8 + (16 + 4) + 8 and not table.unused
+    said = "BatchNorm2d held by no module (8 parameters), Sequential held by no module (20 param"
+    assert said in table.note and "Conv2d held by no module (8 parameters)" in table.note
+    # What the convolutions, the norm and its statistics, and ReLU read or made.
+    floats = 3 * 64 + 4 * 36 + 2 * 4 + 4 * 36 + 4 * 36
+    assert table.kept_bytes == 4 * floats
+    assert norm.num_batches_tracked == 0 and not norm.running_mean.any()
 
 
 def test_no_random_state_moves():

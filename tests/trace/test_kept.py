@@ -91,6 +91,15 @@ def test_what_is_kept_after_a_custom_function_stands_in_the_right_rows():
     assert kept[4:] == [("exp", 1), ("add", 0), ("conv2d", 1)]
 
 
+def test_kept_bytes_do_not_depend_on_the_mode_around_a_trace():
+    model = nn.Sequential(nn.Conv2d(2, 2, 3), nn.Sigmoid())
+    expected = kept_for_real(model, torch.rand(1, 2, 4, 4))
+    for around in (torch.inference_mode(), torch.no_grad(), torch.enable_grad()):
+        with around:
+            for given in ((2, 4, 4), torch.rand(1, 2, 4, 4)):
+                assert trace(model, given).kept_bytes == expected > 0
+
+
 @pytest.mark.parametrize("needs_values", [False, True])
 def test_nothing_of_a_pass_outlives_it(needs_values):
     made = []

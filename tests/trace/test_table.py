@@ -159,6 +159,15 @@ def test_comparison_side_by_side(lenet):
     assert "61,706" in shown._repr_mimebundle_()["text/html"]
 
 
+def test_comparisons_lose_no_table_and_refuse_what_is_none(lenet):
+    head = str(compare(lenet, LeNet5=lenet)).splitlines()[0]
+    assert head.split()[:3] == ["LeNet5", "1", "LeNet5"]
+    with pytest.raises(TypeError, match="compare got no table"):
+        compare()
+    with pytest.raises(TypeError, match=r"compare got LeNet5.*expected tables: compare\(trace"):
+        compare(build("lenet5"))
+
+
 def test_pandas_has_a_line_per_operation(lenet):
     frame = lenet.to_pandas()
     assert len(frame) == len(lenet)
