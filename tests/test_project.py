@@ -203,6 +203,12 @@ def test_the_course_needs_the_oldest_torch_it_says():
     assert ranges()["torch"] == SpecifierSet(">=2.6")
 
 
+def test_colab_has_what_the_course_needs():
+    """Else pip writes an error in red below the first cell."""
+    colab = {"ipython": "7.34.0", "ipywidgets": "7.7.1", "torch": "2.6.0", "numpy": "2.0.2"}
+    assert [name for name, version in colab.items() if version not in ranges()[name]] == []
+
+
 def test_every_system_the_ends_of_the_pythons_and_the_oldest_torch_are_tried():
     jobs = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())["jobs"]
     pinned = jobs["as-pinned"]["strategy"]["matrix"]
