@@ -18,7 +18,9 @@ class Bound:
     got: float
 
     def __str__(self) -> str:
-        return f"{self.got:,}" if isinstance(self.got, int) else f"{self.got:.2g}"
+        if isinstance(self.got, int):
+            return f"{self.got:,}" if abs(self.got) < 10_000 else plain_text(self.got)
+        return f"{self.got:.2g}"
 
 
 def at_most(got: float, bound: float) -> Bound:
