@@ -1,4 +1,5 @@
 """Letters drawn from the outlines of the fonts that matplotlib ships: 26 classes, both cases.
+One of them, cmti10, it ships from 3.11 on, which is too new for Python 3.10: it stands in fonts/.
 
 Everything is made of whole numbers and of sums and products that round in the same way on every
 machine, so the images are the same bytes everywhere.
@@ -26,6 +27,7 @@ FACES = {
     "val": "DejaVuSansMono-Oblique DejaVuSerif-BoldItalic cmb10".split(),
     "test": "DejaVuSans-BoldOblique STIXGeneralItalic cmtt10".split(),
 }
+OURS = Path(__file__).with_name("fonts")
 COUNTS = {"train": 26_000, "val": 2_600, "test": 5_200}
 
 
@@ -80,8 +82,9 @@ def glyphs(face: str) -> list[Tensor]:
 
     # Two of the fonts carry a date before 1970, of which nobody here wants to know.
     logging.getLogger("fontTools.ttLib.tables._h_e_a_d").setLevel(logging.ERROR)
-    folder = Path(find_spec("matplotlib").submodule_search_locations[0], "mpl-data/fonts/ttf")
-    font = TTFont(folder / f"{face}.ttf", lazy=True)
+    theirs = Path(find_spec("matplotlib").submodule_search_locations[0], "mpl-data/fonts/ttf")
+    own = OURS / f"{face}.ttf"
+    font = TTFont(own if own.is_file() else theirs / own.name, lazy=True)
     outlines, names = font.getGlyphSet(), font.getBestCmap()
     found = []
     for letter in ascii_uppercase + ascii_lowercase:

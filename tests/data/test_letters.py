@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cnnlab.data.letters import FACES, glyphs
+from cnnlab.data.letters import FACES, OURS, glyphs
 from cnnlab.data.sets import load
 
 
@@ -78,3 +78,15 @@ def test_they_can_be_told_apart_by_a_network_but_not_by_brightness(letters):
     means = splits.train.images.float().mean((1, 2, 3))
     by_class = torch.stack([means[splits.train.labels == label].mean() for label in range(26)])
     assert by_class.std() < means.std()
+
+
+def test_every_face_is_in_the_oldest_matplotlib_or_here():
+    """Those of matplotlib 3.8, as its folder lists them."""
+    families = ("DejaVuSans", "DejaVuSansMono", "DejaVuSerif")
+    styles = ("", "-Bold", "-Oblique", "-BoldOblique", "-Italic", "-BoldItalic")
+    theirs = {family + style for family in families for style in styles}
+    theirs |= {"STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"}
+    theirs |= {"cmb10", "cmr10", "cmss10", "cmtt10"}
+    ours = {font.stem for font in OURS.glob("*.ttf")}
+    assert {face for part in FACES.values() for face in part} <= theirs | ours
+    assert "provided that the above copyright notice" in (OURS / "LICENSE.txt").read_text()
