@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     """ " Did you mean 'vgg16'?", with its space before it, or nothing where no name is near."""
     near = get_close_matches(str(word).lower(), list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def unused(path: Path) -> Path:
+    """`path`, or where that exists the first of path-2, path-3, ... that does not."""
+    if not path.exists():
+        return path
+    numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(other for other in numbered if not other.exists())
 
 
 def write_whole(path: str | os.PathLike, data: bytes | memoryview) -> None:

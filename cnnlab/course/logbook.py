@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from cnnlab._tools import write_whole
+from cnnlab._tools import unused, write_whole
 from cnnlab.course.look import Card, show_card
 
 FOLDER = "my-progress"
@@ -85,10 +85,7 @@ class Progress:
         except OSError as error:
             return self._in_memory(error)
         except (ValueError, KeyError, TypeError, AttributeError):
-            endings = (".json.damaged", *(f".json.damaged-{n}" for n in range(2, 1000)))
-            aside = next(
-                path for end in endings if not (path := self.file.with_suffix(end)).exists()
-            )
+            aside = unused(self.file.with_suffix(".json.damaged"))
             try:
                 os.replace(self.file, aside)
             except OSError as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from cnnlab._tools import unused
 from cnnlab.data.images import Splits
 from cnnlab.models import build
 from cnnlab.training.checkpoint import load_whole, replace, saved
@@ -101,9 +102,7 @@ def begin(options: dict[str, object], splits: Splits, out: str | None, resume: b
     if resume and out is None:
         raise TrainingError("--resume: say which run should go on, with --out and its folder.")
     if out is None:
-        stem = f"runs/{options['model']}-{Path(str(options['data'])).name}"
-        names = [stem, *(f"{stem}-{number}" for number in range(2, 10_000))]
-        folder = next(path for path in map(Path, names) if not path.exists())
+        folder = unused(Path(f"runs/{options['model']}-{Path(str(options['data'])).name}"))
     else:
         folder = Path(out)
     if resume:

@@ -117,6 +117,7 @@ def test_every_explorer_moves_by_keyboard_as_in_cpython(page, address, explorers
         picture.evaluate(WATCH)  # by the page's own clock, without the way to this process
         for key in (back, there) * 3:
             press(key)
+        page.wait_for_function("window.cnnlabSeen.times.length >= 6")  # the last one's frame
         redrawn = page.evaluate(READ)["times"]
         assert len(redrawn) == 6, own["key"]
         later += redrawn
