@@ -3,6 +3,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -423,18 +424,25 @@ def test_switches_for_equal_runs_are_put_back_as_they_were():
     def turns_them(height, width):
         torch.backends.cudnn.deterministic = not torch.backends.cudnn.deterministic
         torch.set_deterministic_debug_mode("default")
+        torch.set_float32_matmul_precision("medium")
+        np.set_printoptions(precision=2)
         return height * width
 
-    before = torch.backends.cudnn.deterministic
+    before, printed = torch.backends.cudnn.deterministic, np.get_printoptions()
     torch.set_deterministic_debug_mode("warn")
     try:
         message = make().judge(turns_them).message
-        assert "torch's deterministic mode, cuDNN's switches; put back" in message
+        for name in ("torch's deterministic mode", "cuDNN's switches", "torch's matmul precision"):
+            assert name in message
+        assert "numpy's print options" in message and np.get_printoptions() == printed
+        assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_deterministic_debug_mode() == 1
         assert torch.backends.cudnn.deterministic == before
     finally:
         torch.set_deterministic_debug_mode("default")
         torch.backends.cudnn.deterministic = before
+        torch.set_float32_matmul_precision("highest")
+        np.set_printoptions(**printed)
 
 
 def test_what_an_earlier_cell_has_set_changes_no_verdict_and_stays():

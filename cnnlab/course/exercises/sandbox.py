@@ -175,6 +175,12 @@ def _settings(torch) -> dict[str, tuple]:
         "sys.stdout": (lambda: sys.stdout, lambda stream: setattr(sys, "stdout", stream)),
     }
     plain = {}
+    numpy = sys.modules.get("numpy")
+    if numpy:
+        switches["numpy's print options"] = (
+            numpy.get_printoptions,
+            lambda options: numpy.set_printoptions(**options),
+        )
     if torch is not None:
         switches |= {
             "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
@@ -184,6 +190,10 @@ def _settings(torch) -> dict[str, tuple]:
             ),
             "torch's gradient switch": (torch.is_grad_enabled, torch.set_grad_enabled),
             "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
+            "torch's matmul precision": (
+                torch.get_float32_matmul_precision,
+                torch.set_float32_matmul_precision,
+            ),
             "torch's deterministic mode": (
                 torch.get_deterministic_debug_mode,
                 torch.set_deterministic_debug_mode,
