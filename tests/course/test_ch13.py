@@ -16,6 +16,7 @@ from cnnlab.course.exercises import ch13
 from cnnlab.course.explorers.ch13_budget import DEPTHS, WIDTHS, budget, draw
 from cnnlab.course.lesson import start
 from cnnlab.course.logbook import Progress
+from cnnlab.course.look import GOOD, PAPER, mix
 from cnnlab.course.pictures.svg import label_of
 from cnnlab.course.stored import stored
 from cnnlab.models import count
@@ -132,15 +133,16 @@ def test_every_cell_of_the_landscape_says_what_breaks():
         for w in WIDTHS
         if not costs((n,) * 3, (w, 2 * w, 4 * w), (2, 2, 2)).broken(BUDGET)
     ]
-    assert green.count(": fits") == len(fits) > 15
+    assert green.count(f'fill="{mix(PAPER, GOOD, 0.45)}"') == len(fits) > 15
 
 
 def test_a_click_takes_that_design():
     explorer = budget()
-    explorer.answer({"n": 1, "steps": [["pick", "5,4"]]})
+    explorer.answer({"n": 1, "steps": [["pick", "design,4,1"]]})
     assert (explorer.state["depth"], explorer.state["width"]) == (5, 4)
     explorer.set(width=7)  # between two columns
     assert "7, 14, 28 wide" in repr(explorer)
+    assert 'data-rows="8" data-cols="12" data-at="4,2"' in explorer.svg
 
 
 # -- the page to hand in

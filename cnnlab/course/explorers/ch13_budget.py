@@ -18,6 +18,7 @@ from cnnlab.course.look import (
     WIDTH,
     mix,
 )
+from cnnlab.course.pictures.cells import pick_layer
 from cnnlab.course.pictures.svg import Svg
 
 HEIGHT = 500
@@ -58,34 +59,32 @@ def draw(depth: int, width: int, strides: tuple[int, ...], double: bool) -> str:
         y = _TOP + row * _ROW
         svg.text(_LEFT - 10, y + 17, f"{deep} each" if row else "1 in each", SMALL, INK, "end")
         for column, wide in enumerate(WIDTHS):
-            _cell(svg, column, y, deep, wide, costs_of(deep, wide, strides, double))
+            _cell(svg, column, y, costs_of(deep, wide, strides, double))
     bottom = _TOP + len(DEPTHS) * _ROW
     for column, wide in enumerate(WIDTHS):
         svg.text(_LEFT + (column + 0.5) * _CELL, bottom + 16, wide, SMALL, INK, "middle")
     svg.text(_LEFT - 10, bottom + 16, "first width", SMALL, MUTED, "end")
-    x = _LEFT + (width - WIDTHS.start) / WIDTHS.step * _CELL
-    svg.rect(x - 1, _TOP + (depth - 1) * _ROW - 1, _CELL, _ROW, stroke=INK, line=3, radius=3)
+    column = (width - WIDTHS.start) / WIDTHS.step  # a typed width may lie between two columns
+    x, y = _LEFT + column * _CELL - 1, _TOP + (depth - 1) * _ROW - 1
+    svg.rect(x, y, _CELL, _ROW, stroke=INK, line=3, radius=3)
+    cells = len(DEPTHS), len(WIDTHS)
+    size = cells[1] * _CELL, cells[0] * _ROW
+    at = depth - DEPTHS.start, int(column)
+    said = f"designs: {depth} in each stage, first width {width}"
+    pick_layer(svg, _LEFT - 1, _TOP - 1, *size, cells, at, "design", said)
     for place, name in enumerate(LETTERS):
         _gauge(svg, _GAUGE + 22 + place * 38, name, here, name in broken)
     return str(svg)
 
 
-def _cell(svg: Svg, column: int, y: float, deep: int, wide: int, found: Costs) -> None:
+def _cell(svg: Svg, column: int, y: float, found: Costs) -> None:
     broken = found.broken(BUDGET)
     fill = mix(PAPER, GRID, 0.2 + 0.2 * len(broken)) if broken else mix(PAPER, GOOD, 0.45)
     x = _LEFT + column * _CELL
     said = "".join(LETTERS[name] for name in broken)
-    svg.rect(
-        x,
-        y,
-        _CELL - 2,
-        _ROW - 2,
-        fill,
-        radius=2,
-        pick=f"{deep},{wide}",
-        label=f"{deep} in each stage, first width {wide}: {said or 'fits'}",
-    )
-    svg.text(x + _CELL / 2 - 1, y + 16, said, SMALL - 1, MUTED, "middle")
+    svg.rect(x, y, _CELL - 2, _ROW - 2, fill, radius=2)
+    if said:
+        svg.text(x + _CELL / 2 - 1, y + 16, said, SMALL - 1, MUTED, "middle")
 
 
 def _gauge(svg: Svg, y: float, name: str, here: Costs, broken: bool) -> None:
@@ -100,8 +99,8 @@ def _gauge(svg: Svg, y: float, name: str, here: Costs, broken: bool) -> None:
 
 
 def _pick(state: dict, key: str) -> dict:
-    depth, width = map(int, key.split(","))
-    return {"depth": depth, "width": width}
+    _, row, column = key.split(",")
+    return {"depth": DEPTHS[int(row)], "width": WIDTHS[int(column)]}
 
 
 def budget() -> Explorer:

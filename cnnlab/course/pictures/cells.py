@@ -135,17 +135,35 @@ def _fill(svg: Svg, x: float, y: float, cell: float, colors: list[list[str]]) ->
         svg.add("path", {"fill": fill, "d": "".join(outlines)})
 
 
+def pick_layer(
+    svg: Svg,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    cells: tuple[int, int],
+    at: tuple[int, int],
+    pick: str,
+    label: str,
+) -> None:
+    """A layer over rows x columns of `cells` that takes clicks and keys: one keyboard stop, which
+    begins at the cell `at`; the explorer's `pick` gets "<pick>,<row>,<column>"."""
+    (rows, cols), (row, col) = cells, at
+    layer = {"x": x, "y": y, "width": width, "height": height, "fill": "#ffffff"}
+    layer |= {"fill-opacity": 0, "cursor": "pointer", "tabindex": 0, "role": "application"}
+    layer |= {"data-pick": clean(pick), "data-rows": rows, "data-cols": cols}
+    layer |= {"data-at": f"{row},{col}", "aria-label": f"{clean(label)}; arrow keys move"}
+    svg.add("rect", layer)
+
+
 def _pick(svg: Svg, x, y, rows, cols, cell, pick, at, label) -> None:
-    """A layer over the cells that takes clicks and keys, and a frame around the cell `at`."""
+    """The layer, and a frame around the cell `at`."""
     row, col = at or (0, 0)
     if at is not None:
         svg.rect(x + col * cell, y + row * cell, cell, cell, stroke=HIGHLIGHT, line=2.5)
-    layer = {"x": x, "y": y, "width": cols * cell, "height": rows * cell, "fill": "#ffffff"}
-    layer |= {"fill-opacity": 0, "cursor": "pointer", "tabindex": 0, "role": "application"}
-    layer |= {"data-pick": clean(pick), "data-rows": rows, "data-cols": cols}
-    layer["data-at"] = f"{row},{col}"
-    layer["aria-label"] = f"{clean(label or pick)}: row {row}, column {col}; arrow keys move"
-    svg.add("rect", layer)
+    label = f"{label or pick}: row {row}, column {col}"
+    size = cols * cell, rows * cell, (rows, cols)
+    pick_layer(svg, x, y, *size, (row, col), pick, label)
 
 
 def _png(values: list[list[float]], low: float, high: float) -> bytes:
