@@ -45,6 +45,12 @@ _TABLE = (
     '<table style="width:100%;table-layout:fixed"><col width="22%"><col width="14%">'
     '<col width="13%"><col span="3" width="10%"><col span="3" width="7%">'
 )
+# Where a narrow page breaks the head's long words.
+_BREAKS = {
+    "parameters": "param&shy;eters",
+    "activations": "activa&shy;tions",
+    "receptive": "recep&shy;tive",
+}
 
 
 @dataclass(frozen=True)
@@ -200,10 +206,13 @@ def html(table: LayerTable) -> str:
     opened = " open" if len(table) <= _OPEN else ""
     body = "".join(_folded(table, table.rows, 1, ends, opened))
     head = _line(list(COLUMNS), "th")
+    for word, parts in _BREAKS.items():
+        head = head.replace(word, parts)
     if "<details" in body:
         body = f'<div class="head">{_TABLE}{head}</table></div>{body}'
-    else:  # one table, whose columns find their own widths
-        body = body.replace(_TABLE, f"<table>{head}")
+    else:  # one table, whose columns find their own widths, and whose shapes stay in one line
+        body = body.replace(" x ", "\u00a0x\u00a0")
+        body = body.replace(_TABLE, f'<table style="font-size:12px">{head}')
     totals = "".join(
         f"<span><i>{escape(name)}</i> <b>{escape(value)}</b></span> "
         for name, value in table.totals().items()

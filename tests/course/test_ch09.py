@@ -324,7 +324,7 @@ def test_every_state_is_a_picture():
         for growth, inputs in ((4, 256), (64, 4), (32, 64)):
             for bottleneck in (True, False):
                 svg = draw(inputs, growth, layers, bottleneck, 1.0, 24)
-                assert f"Layer {layers} reads {inputs + (layers - 1) * growth} channels" in svg
+                assert f"Layer {layers} reads {inputs + (layers - 1) * growth:,} channels" in svg
 
 
 def test_draw_takes_what_the_controls_give():

@@ -6,12 +6,17 @@ import nbformat
 import pytest
 
 from tests.tools.notebooks import notebooks
-from tests.tools.pages import measure
+from tests.tools.pages import measure, wide_lines
 
 
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 def test_a_chapter_keeps_its_limits(path):
     assert measure(path).problems() == []
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_code_that_is_shown_fits_a_narrow_page(path):
+    assert wide_lines(path) == []
 
 
 def test_each_chapter_leads_back_and_on():

@@ -19,6 +19,8 @@ from tests.tools.notebooks import notebooks
 CURIOUS = "## For the curious"
 EXPLORER, QUIZ, WORDS_A_MINUTE = 3, 3, 200
 CELLS, WORDS, LINES, MEDIAN, LONGEST, MINUTES = 45, 2200, 220, 7, 16, 60
+# What a window of 800 pixels with a scroll bar shows of a line of code, in JupyterLab.
+COLUMNS = 76
 # A cell with one of these tags may be longer: its length is the point.
 LONGER = {"loop-taken-apart": 40, "to-repair": 30}
 
@@ -49,6 +51,17 @@ class Page:
         if self.too_long:
             found.append(f"code cells over {LONGEST} lines: {', '.join(self.too_long)}")
         return found
+
+
+def wide_lines(path: Path) -> list[str]:
+    """The lines of code of a whole page that a reader of a narrow window has to scroll."""
+    found = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        lines = cell.source.splitlines() if cell.cell_type == "code" else []
+        if "hide-input" in cell.metadata.get("tags", []):  # folded: a line and three dots
+            lines = [f"{lines[0]} • • •"]
+        found += [f"{cell.id}: {line}" for line in lines if len(line) > COLUMNS]
+    return found
 
 
 def main_path(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

@@ -96,7 +96,7 @@ def draw(
         _LEFT,
         462,
         f"This block, beside as many residual layers of 3x3 that are "
-        f"{block.outputs} channels wide throughout",
+        f"{count_text(block.outputs)} channels wide throughout",
         SMALL,
         MUTED,
     )
@@ -192,7 +192,7 @@ def _stacks(
         y = bottom - ticks * scale
         if ticks > inputs or top + 14 < y:  # two labels that would meet: the upper one stays
             svg.line(_COLUMNS - 4, y, _RIGHT, y, stroke=GRID)
-            svg.text(_COLUMNS - SPACE, y + 4, ticks, SMALL, MUTED, "end")
+            svg.text(_COLUMNS - SPACE, y + 4, count_text(ticks), SMALL, MUTED, "end")
     for layer in range(1, layers + 2):  # the last one is what the block gives
         x, last = _COLUMNS + (layer - 1) * width + width * 0.1, layer == layers + 1
         with svg.group(opacity=1 if last or layer == chosen else 0.42):
@@ -219,7 +219,7 @@ def _stacks(
     x = _COLUMNS + (layers + 1) * width + width * 0.1
     svg.rect(x, bottom - left * scale, width * 0.8, left * scale, _AFTER)
     if layers <= 12:
-        svg.text(x + width * 0.4, bottom + 16, left, SMALL, INK, "middle")
+        svg.text(x + width * 0.4, bottom + 16, count_text(left), SMALL, INK, "middle")
     svg.line(_COLUMNS - 4, bottom, _RIGHT, bottom, stroke=MUTED)
     svg.text(_LEFT, bottom + 16, "layer", SMALL, MUTED)
     for layer in range(1, layers + 1):  # above all, so that a click finds them
@@ -230,7 +230,7 @@ def _stacks(
             bottom - top + 22,
             fill="#ffffff00",
             pick=f"layer,{layer}",
-            label=f"layer {layer} reads {seen[layer - 1]} channels",
+            label=f"layer {layer} reads {count_text(seen[layer - 1])} channels",
         )
 
 
@@ -271,14 +271,14 @@ def _layer(svg: Svg, inputs: int, growth: int, block: Cost, bottleneck: bool, ch
     svg.text(
         _LEFT,
         378,
-        f"Layer {chosen} reads {seen} channels: {inputs} of the input{earlier}.",
+        f"Layer {chosen} reads {count_text(seen)} channels: {inputs} of the input{earlier}.",
         TEXT,
         bold=True,
     )
     parts = (
-        f"1x1: {seen} x {4 * growth}, 3x3: 9 x {4 * growth} x {growth}"
+        f"1x1: {count_text(seen)} x {4 * growth}, 3x3: 9 x {4 * growth} x {growth}"
         if bottleneck
-        else f"3x3: 9 x {seen} x {growth}"
+        else f"3x3: 9 x {count_text(seen)} x {growth}"
     )
     svg.text(
         _LEFT,
@@ -293,8 +293,8 @@ def _transition(svg: Svg, block: Cost, left: int) -> None:
     svg.text(
         _LEFT,
         424,
-        f"The block gives {block.outputs} channels; a transition makes {left} of "
-        f"them, with {count_text(block.outputs * left)} weights.",
+        f"The block gives {count_text(block.outputs)} channels; a transition makes "
+        f"{count_text(left)} of them, with {count_text(block.outputs * left)} weights.",
         TEXT,
     )
 
