@@ -733,6 +733,7 @@ def test_every_call_shows_its_own_card(capsys):
     shown = capsys.readouterr().out
     places = [shown.index(text) for text in ("area: not yet", "area: hint 1", "area: solution")]
     assert places == sorted(places) and verdict._ipython_display_() is None
+    assert verdict._display_() == verdict.card()  # what marimo shows of a last expression
     assert exercise.judge(area).passed and capsys.readouterr().out == ""
 
 

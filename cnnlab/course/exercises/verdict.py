@@ -45,3 +45,7 @@ class Verdict:
 
     def _ipython_display_(self) -> None:
         """Nothing: `check` has shown the card already, wherever in the cell it was called."""
+
+    def _display_(self) -> Card:
+        """marimo shows what a cell ends with, not what was shown on the way."""
+        return self.card()
