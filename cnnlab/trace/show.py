@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -210,8 +211,8 @@ def html(table: LayerTable) -> str:
         head = head.replace(word, parts)
     if "<details" in body:
         body = f'<div class="head">{_TABLE}{head}</table></div>{body}'
-    else:  # one table, whose columns find their own widths, and whose shapes stay in one line
-        body = body.replace(" x ", "\u00a0x\u00a0")
+    else:  # one table, whose columns find their own widths; shapes and bytes stay in one line
+        body = re.sub(" (?=x )|(?<= x) |(?<=[0-9]) (?=[kMG]?B<)", "\u00a0", body)
         body = body.replace(_TABLE, f'<table style="font-size:12px">{head}')
     totals = "".join(
         f"<span><i>{escape(name)}</i> <b>{escape(value)}</b></span> "

@@ -133,6 +133,8 @@ def test_share_of_the_image_seen(lenet):
 
 def test_text_and_html_show_every_row_and_the_totals(lenet):
     assert lenet._repr_mimebundle_()["text/html"].count("<table") == 1  # head and rows: one grid
+    whole = "<td>6\u00a0x\u00a028\u00a0x\u00a028<td>", "<td>3.1\u00a0kB<td>"  # on one line each
+    assert all(cell in lenet._repr_mimebundle_()["text/html"] for cell in whole)
     for shown in (str(lenet), lenet._repr_mimebundle_()["text/html"]):
         assert "61,706" in shown and "416,520" in shown
         assert shown.count("conv2d") == 2 and shown.count("linear") == 3
