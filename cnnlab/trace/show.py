@@ -213,7 +213,7 @@ def html(table: LayerTable) -> str:
         body = f'<div class="head">{_TABLE}{head}</table></div>{body}'
     else:  # one table, whose columns find their own widths; shapes and bytes stay in one line
         body = re.sub(" (?=x )|(?<= x) |(?<=[0-9]) (?=[kMG]?B<)", "\u00a0", body)
-        body = body.replace(_TABLE, f'<table style="font-size:12px">{head}')
+        body = body.replace(_TABLE, f'<table style="table-layout:auto;font-size:12px">{head}')
     totals = "".join(
         f"<span><i>{escape(name)}</i> <b>{escape(value)}</b></span> "
         for name, value in table.totals().items()
