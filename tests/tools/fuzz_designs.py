@@ -217,13 +217,13 @@ def _deep(answer) -> bool:
     params, macs, kept, field = found
     if answer.skips:  # their sums are kept too; the judge's own number
         kept = audit(network(answer)).kept
-    return 30_000 < params <= 40_000 and macs <= 500_000 and kept <= 40_000 and field >= 31
+    return 36_000 < params <= 40_000 and macs <= 500_000 and kept <= 40_000 and field >= 31
 
 
 def _any_design(draw: random.Random):
     stages = draw.randint(1, 5)
     convs = tuple(draw.randint(1, 5) for _ in range(stages))
-    widths = tuple(draw.choice((6, 7, 8, 12, 14, 16, 24, 28)) for _ in range(stages))
+    widths = tuple(draw.choice((6, 7, 8, 12, 14, 15, 16, 24, 28, 30)) for _ in range(stages))
     strides = tuple(draw.choice((1, 2, 2, 2, 3)) for _ in range(stages))
     return Design(convs, draw.choice((widths, (16,) * stages)), strides, draw.random() < 0.2)
 

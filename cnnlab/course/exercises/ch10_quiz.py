@@ -51,8 +51,8 @@ quiz = Quiz(
         ),
     ),
     Question(
-        "Other processes load while the device computes, and still it computes only 40% of the "
-        "time. Which change surely wins nothing?",
+        "Other processes load and copy while the device computes, and still it computes only 40% "
+        "of the time. Which change surely wins nothing?",
         (
             Option("More loading processes", "If loading is the slowest part, they help."),
             Option(
@@ -64,7 +64,7 @@ quiz = Quiz(
                 "It waits already; it will wait more. The steps stay as long as the loading.",
                 right=True,
             ),
-            Option("Copying while computing", "If the copy is what it waits for, that helps."),
+            Option("Smaller images to load", "Less to load and less to copy."),
         ),
     ),
     Question(

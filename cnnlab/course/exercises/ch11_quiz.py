@@ -48,7 +48,7 @@ quiz = Quiz(
             ),
             Option(
                 "Because the depthwise convolution has one already",
-                "Every other convolution with a successor has one too.",
+                "So has the first 1x1; each would get its own.",
             ),
             Option(
                 "Because a ReLU on few channels destroys most",
@@ -84,7 +84,8 @@ quiz = Quiz(
             Option("The ground", "It is the easiest class, and the largest."),
             Option(
                 "The thin lines: their place is forgotten",
-                "A pooling keeps that there was a line, and forgets in which of its pixels.",
+                "A pooling keeps that there was a line; its pixel would have to be kept in other "
+                "channels.",
                 right=True,
             ),
             Option(

@@ -19,7 +19,8 @@ quiz = Quiz(
         ),
     ),
     Question(
-        "Two networks have equal parameters, one of them twice as deep. What follows?",
+        "Two networks of 3x3 convolutions, with the same stages and proportions, have equal "
+        "parameters, one of them twice as deep. What follows?",
         (
             Option("The deeper one is better", "Not as such; at some depth it is far worse."),
             Option("The deeper one is wider, too", "Then it would have many more parameters."),
