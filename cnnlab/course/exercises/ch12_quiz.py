@@ -10,11 +10,14 @@ quiz = Quiz(
         (
             Option("All tensors are in their place", "Only strict loading says so."),
             Option(
-                "Only that nothing was compared strictly",
-                "What did not fit stays as it was drawn: random numbers inside a trained network.",
+                "Only that equal names had equal shapes",
+                "What had another name stays as it was drawn: random numbers in a trained network.",
                 right=True,
             ),
-            Option("The architectures are equal", "Names and shapes were compared only in part."),
+            Option(
+                "The architectures are equal",
+                "Names may be missing on either side; nothing is said.",
+            ),
             Option(
                 "The accuracy will be a little lower",
                 "It can be anything, a guess included.",
@@ -36,8 +39,8 @@ quiz = Quiz(
         ),
     ),
     Question(
-        "A network maps 3 x 224 x 224 numbers to 1,000 scores. In how many directions can you "
-        "move an image, to first order, without any score changing?",
+        "A network maps 3 x 224 x 224 numbers to 1,000 scores. In how many independent "
+        "directions can you move an image, to first order, without any score changing?",
         (
             Option("In none: it is trained to see differences", "It sees 1,000 of them at most."),
             Option("In 1,000", "So many it can see, at most."),
