@@ -76,6 +76,51 @@ class Call:
 Rule = Callable[[Call], None]
 
 
+def meet(
+    call: Call,
+    join_dim: int | None = None,
+    new_dim: int | None = None,
+    out: Sequence[int] | None = None,
+) -> None:
+    """Branches meet. A branch of size 1 along an axis brings context from all of it.
+
+    join_dim: they are laid side by side along it; new_dim: stacked along it, which is new;
+    out: the shape that they have together, if not the output's
+    """
+    seen, out = call.seen, call.out.shape if out is None else out
+    if any(s.sights is None for s in seen):
+        return call.lose("one of its inputs has an unknown receptive field")
+    at, joined = [], []  # per axis: where the output holds it, and what is seen along it
+    for axis in range(max(len(s.sights) for s in seen)):
+        full, small, dims = [], [], set()
+        for s, x in zip(seen, call.data):
+            if axis >= len(s.sights):
+                continue
+            dim, shift = s.at[axis], len(out) - x.dim()
+            if new_dim is not None:
+                shift = int(dim is not None and dim >= new_dim)
+            if dim is None or (x.shape[dim] == 1 and out[dim + shift] > 1):
+                small.append(s.sights[axis])
+            else:
+                full.append(s.sights[axis])
+                dims.add(dim + shift)
+        if len(dims) > 1 or dims == {join_dim}:
+            return call.lose("its inputs are laid side by side along the image")
+        call.context |= bool(full and small)
+        joined.append(Sight.join(full or small))
+        at.append(dims.pop() if dims else None)
+    call.follow(joined, at)
+
+
+def mix(call: Call) -> None:
+    """Products of positions with positions: what each output sees depends on how they are laid."""
+    held = any(dim is not None for x in call.data for dim in seen_of(x).at)
+    if held or call.lost:
+        call.lose(f"{call.name} mixes positions: the receptive field is not followed through it")
+    else:
+        meet(call)
+
+
 def nth(value: int | Sequence[int], i: int) -> int:
     """PyTorch passes (3, 3), [3] or 3 for the same thing."""
     return value if isinstance(value, int) else value[i if len(value) > 1 else 0]

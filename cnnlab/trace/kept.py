@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,7 @@ from cnnlab.trace.watch import Calls, memory_of, near, tensors_in, without_movin
 
 
 class Keeper:
-    """Collects `kept`: row -> dtype -> bytes, and `unknown`: rows that keep what nobody can say.
+    """Collects what is `kept`: row -> dtype -> bytes, and rows of which nobody can say it.
 
     A buffer that two operations keep is counted once, at the first; those of `own` (parameters and
     buffers) are not counted. `calls` tells which call of which module is running, `row_of` which
@@ -28,11 +29,10 @@ class Keeper:
         stack: list[tuple[str, str]],
         row_of: Callable[[tuple[str, int]], int],
     ) -> None:
-        self.kept: dict[int, dict[str, int]] = {}
         self.unknown: set[int] = set()
         self._known: set[int] = set()
         self.add_own(own)
-        self._alive = []  # an address must not be used twice
+        self._packed: list[tuple[int, weakref.ref[Tensor]]] = []  # row, and what its graph holds
         self.calls, self._row_of = Calls(stack, {torch.lstm: self._lstm}), row_of
 
     def add_own(self, own: Iterable[Tensor]) -> None:
@@ -40,22 +40,27 @@ class Keeper:
         self._known.update(map(memory_of, own))
 
     def pack(self, tensor: Tensor) -> Tensor:
-        """The hook that autograd calls for every tensor it keeps: counted, not a call of the model.
+        """The hook that autograd calls for every tensor it keeps: noted, not a call of the model.
 
         What it returns has no graph: kept by the graph it belongs to, a tensor with one is never
         freed.
         """
         row, self.calls.paused = self._row_of(self.calls.now), True
-        storage = tensor.untyped_storage()
-        if memory_of(tensor) not in self._known:
-            self._known.add(memory_of(tensor))
-            self._alive.append(storage)
-            here = self.kept.setdefault(row, {})
-            dtype = str(tensor.dtype).removeprefix("torch.")
-            here[dtype] = here.get(dtype, 0) + storage.nbytes()
         tensor = tensor.detach()
+        self._packed.append((row, weakref.ref(tensor)))
         self.calls.paused = False
         return tensor
+
+    def kept(self) -> dict[int, dict[str, int]]:
+        """What is kept now. A branch that leads to no output is freed with its last tensor."""
+        kept: dict[int, dict[str, int]] = {}
+        for row, held in self._packed:
+            tensor = held()
+            if tensor is not None and memory_of(tensor) not in self._known:
+                self._known.add(memory_of(tensor))
+                here, dtype = kept.setdefault(row, {}), str(tensor.dtype).removeprefix("torch.")
+                here[dtype] = here.get(dtype, 0) + tensor.untyped_storage().nbytes()
+        return kept
 
     @contextmanager
     def watching(self) -> Iterator[None]:

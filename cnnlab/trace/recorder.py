@@ -112,6 +112,9 @@ class Recorder(TorchDispatchMode):
         if func not in self.operations:
             self.operations[func] = Operation(func, self.rules)
         operation, tensors = self.operations[func], near(args, kwargs)
+        if operation.name == "broadcast_tensors":  # each by itself, so that each sees its own
+            shape, one = torch.broadcast_shapes(*(x.shape for x in tensors)), torch.ops.aten.expand
+            return [self.__torch_dispatch__(one.default, (), (x, shape)) for x in tensors]
         for x in tensors if self.written else ():
             if not hasattr(x, "_seen") and memory_of(x) in self.written:
                 x._seen = Seen(None, (), len(self.rows) - 1, self._new_storage(), lost=_WRITTEN)

@@ -7,8 +7,8 @@ from math import prod
 
 from torch import Tensor
 
-from cnnlab.trace import moves
-from cnnlab.trace.call import Call, Rule, nth, seen_of
+from cnnlab.trace import moves, sums
+from cnnlab.trace.call import Call, Rule, meet, mix, nth
 from cnnlab.trace.sight import Resize, Sight, Slide, Spread
 
 
@@ -16,47 +16,17 @@ def pointwise(call: Call) -> None:
     """Each output value from the values at its own position; smaller inputs are broadcast."""
     call.other_ops = call.out.numel()
     if len(call.data) > 1:
-        _meet(call)
-
-
-def _meet(call: Call, join_dim: int | None = None, new_dim: int | None = None) -> None:
-    """Branches meet. A branch of size 1 along an axis brings context from all of it.
-
-    join_dim: they are laid side by side along it; new_dim: stacked along it, which is new
-    """
-    seen, out = call.seen, call.out.shape
-    if any(s.sights is None for s in seen):
-        return call.lose("one of its inputs has an unknown receptive field")
-    at, joined = [], []  # per axis: where the output holds it, and what is seen along it
-    for axis in range(max(len(s.sights) for s in seen)):
-        full, small, dims = [], [], set()
-        for s, x in zip(seen, call.data):
-            if axis >= len(s.sights):
-                continue
-            dim, shift = s.at[axis], len(out) - x.dim()
-            if new_dim is not None:
-                shift = int(dim is not None and dim >= new_dim)
-            if dim is None or (x.shape[dim] == 1 and out[dim + shift] > 1):
-                small.append(s.sights[axis])
-            else:
-                full.append(s.sights[axis])
-                dims.add(dim + shift)
-        if len(dims) > 1 or dims == {join_dim}:
-            return call.lose("its inputs are laid side by side along the image")
-        call.context |= bool(full and small)
-        joined.append(Sight.join(full or small))
-        at.append(dims.pop() if dims else None)
-    call.follow(joined, at)
+        meet(call)
 
 
 def cat(call: Call) -> None:
     """Side by side along a dimension."""
-    _meet(call, join_dim=call.args["dim"] % call.out.dim())
+    meet(call, join_dim=call.args["dim"] % call.out.dim())
 
 
 def stack(call: Call) -> None:
     """Side by side along a new dimension."""
-    _meet(call, new_dim=call.args["dim"] % call.out.dim())
+    meet(call, new_dim=call.args["dim"] % call.out.dim())
 
 
 def _put(call: Call) -> None:
@@ -74,7 +44,7 @@ def _put(call: Call) -> None:
         same = same and dim not in axes
         same = same and all(s.shape[i] == out.shape[i] for s in sources for i in axes)
     if same:
-        _meet(call)
+        meet(call)
     elif any(s.at for s in call.seen):
         call.lose(f"{call.name} writes to positions given by an index")
 
@@ -89,6 +59,14 @@ def _conv(call: Call) -> None:
         same = [nth(a["dilation"], i) * (k - 1) // 2 for i, k in enumerate(kernel)]
         padding = same if padding == "same" else 0
     _slide(call, kernel, a["stride"], padding, a["dilation"])
+    _weighted(call)
+
+
+def _weighted(call: Call) -> None:
+    """A weight that is itself made of the image brings context."""
+    call.context |= len(call.data) > 1
+    if call.data[0] is call.args.get("weight") and call.at:
+        call.lose(f"{call.name} of a weight that is made of the image is not followed")
 
 
 def _conv_transpose(call: Call) -> None:
@@ -105,6 +83,7 @@ def _conv_transpose(call: Call) -> None:
         return sight.spread(spread, call.out.shape[dim]), dim
 
     call.each(step)
+    _weighted(call)
 
 
 def _pool(call: Call) -> None:
@@ -164,18 +143,19 @@ def _linear(call: Call) -> None:
     call.other_ops = call.out.numel() if call.args.get("bias") is not None else 0
     last = call.data[0].dim() - 1
     call.each(lambda sight, dim: (sight.whole(), None) if dim == last else (sight, dim))
+    _weighted(call)
 
 
 def _matmul(call: Call) -> None:
     left, right = (x for x in call.args.values() if isinstance(x, Tensor) and x.dim() > 0)
     call.macs = call.out.numel() * left.shape[-1]
-    _mix(call)
+    mix(call)
 
 
 def _addmm(call: Call) -> None:
     call.macs = call.out.numel() * call.args["mat1" if "mat1" in call.args else "batch1"].shape[-1]
     call.other_ops = call.out.numel()
-    _mix(call)
+    mix(call)
 
 
 def _einsum(call: Call) -> None:
@@ -205,13 +185,13 @@ def _einsum(call: Call) -> None:
         terms.insert(len(terms) if order else 0, (first | second) & later)
         order = order[2:]
     call.other_ops = sum(x.numel() for x in operands) if len(operands) == 1 else 0
-    _mix(call)
+    mix(call)
 
 
 def _tensordot(call: Call) -> None:
     x, dims = call.args["self"], call.args["dims_self"]
     call.macs = call.out.numel() * prod(x.shape[dim] for dim in dims)
-    _mix(call)
+    mix(call)
 
 
 def _bilinear(call: Call) -> None:
@@ -219,7 +199,7 @@ def _bilinear(call: Call) -> None:
     outputs, left, right = call.args["weight"].shape
     call.macs = call.out.numel() // outputs * (outputs * left * right + outputs * left)
     call.other_ops = call.out.numel() if call.args.get("bias") is not None else 0
-    _mix(call)
+    mix(call)
 
 
 def _recurrent(call: Call) -> None:
@@ -229,7 +209,7 @@ def _recurrent(call: Call) -> None:
     weights = sum(w.numel() for w in cell if w.dim() == 2)
     call.macs = x.numel() // x.shape[-1] * weights
     call.other_ops = 4 * call.out.numel()
-    _mix(call)
+    mix(call)
 
 
 def _deform_conv(call: Call) -> None:
@@ -247,7 +227,7 @@ def _sample(call: Call) -> None:
 
 def _affine_grid(call: Call) -> None:
     call.macs = call.out.numel() * call.args["theta"].shape[-1]
-    _mix(call)
+    mix(call)
 
 
 def _attention(call: Call) -> None:
@@ -255,52 +235,7 @@ def _attention(call: Call) -> None:
     scores = query.numel() // query.shape[-1] * key.shape[-2]
     call.macs = scores * (query.shape[-1] + value.shape[-1])
     call.other_ops = scores
-    _mix(call)
-
-
-def _mix(call: Call) -> None:
-    """Products of positions with positions: what each output sees depends on how they are laid."""
-    held = any(dim is not None for x in call.data for dim in seen_of(x).at)
-    if held or call.lost:
-        call.lose(f"{call.name} mixes positions: the receptive field is not followed through it")
-    else:
-        _meet(call)
-
-
-def _reduce(call: Call) -> None:
-    """sum, mean, max ... over some dimensions: axes among them are seen as a whole."""
-    x, dims = call.data[0], call.args.get("dim")
-    dims = range(x.dim()) if dims is None or dims == [] else dims
-    gone = {d % x.dim() for d in ([dims] if isinstance(dims, int) else dims)}
-    keep = bool(call.args.get("keepdim"))
-    call.other_ops = x.numel()
-
-    def step(sight: Sight, dim: int):
-        if dim in gone:
-            return sight.whole(), dim if keep else None
-        return sight, dim if keep else dim - sum(d < dim for d in gone)
-
-    call.each(step)
-
-
-def _along(call: Call) -> None:
-    """softmax, cumsum ... along one dimension: an image axis there brings context."""
-    dim = call.args["dim"] % call.data[0].dim()
-    call.other_ops = 3 * call.out.numel()
-    call.context |= dim in call.at
-
-
-def _batch_norm_rule(call: Call) -> None:
-    call.other_ops = 2 * call.out.numel()
-
-
-def _spatial_norm(call: Call) -> None:
-    """Group, instance and layer normalization: statistics over space bring context."""
-    call.other_ops = 2 * call.out.numel()
-    first = 1
-    if call.name == "layer_norm":
-        first = call.out.dim() - len(call.args["normalized_shape"])
-    call.context |= any(dim is not None and dim >= first for dim in call.at)
+    mix(call)
 
 
 def _no_arithmetic(call: Call) -> None:
@@ -325,7 +260,7 @@ POINTWISE = frozenset(
     "bernoulli zero fill masked_fill where clamp pow square float half native_dropout softplus "
     "requires_grad to_dense log_sigmoid resolve_conj resolve_neg floor_divide true_divide cpu "
     "feature_alpha_dropout normal uniform exponential random bucketize __and__ __or__ "
-    "__xor__".split()
+    "__xor__ complex polar".split()
 )
 
 _FAMILIES: list[tuple[str, Rule]] = [
@@ -342,6 +277,7 @@ _FAMILIES: list[tuple[str, Rule]] = [
     ("_upsample_bilinear2d_aa _upsample_bicubic2d_aa", _resize),
     ("linear", _linear),
     ("embedding channel_shuffle native_channel_shuffle one_hot", _no_arithmetic),
+    ("real imag view_as_real view_as_complex", _no_arithmetic),
     ("matmul mm bmm dot vdot inner mv linalg_vecdot", _matmul),
     ("addmm baddbmm addmv", _addmm),
     ("einsum", _einsum),
@@ -349,11 +285,19 @@ _FAMILIES: list[tuple[str, Rule]] = [
     ("bilinear", _bilinear),
     ("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", _recurrent),
     ("scaled_dot_product_attention", _attention),
-    ("batch_norm _weight_norm _weight_norm_interface", _batch_norm_rule),
-    ("layer_norm group_norm instance_norm rms_norm", _spatial_norm),
-    ("sum mean amax amin max min var std var_mean argmax argmin logsumexp prod norm", _reduce),
-    ("linalg_vector_norm frobenius_norm any all median nanmedian mode aminmax nansum", _reduce),
-    ("softmax log_softmax cumsum cumprod cummax glu sort topk argsort logcumsumexp", _along),
+    ("batch_norm _weight_norm _weight_norm_interface", sums.batch_norm),
+    ("layer_norm group_norm instance_norm rms_norm", sums.spatial_norm),
+    ("cosine_similarity pairwise_distance", sums.distance),
+    ("cdist", sums.all_pairs),
+    ("fft_fft fft_ifft fft_rfft fft_irfft fft_hfft fft_ihfft fft_fftn fft_ifftn", sums.fourier),
+    ("fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_rfftn fft_irfftn", sums.fourier),
+    ("cross_entropy_loss nll_loss_nd mse_loss l1_loss smooth_l1_loss huber_loss kl_div", sums.loss),
+    ("binary_cross_entropy binary_cross_entropy_with_logits soft_margin_loss", sums.loss),
+    ("cosine_embedding_loss triplet_margin_loss poisson_nll_loss hinge_embedding_loss", sums.loss),
+    ("margin_ranking_loss multi_margin_loss multilabel_margin_loss ctc_loss", sums.loss),
+    ("sum mean amax amin max min var std var_mean argmax argmin logsumexp prod norm", sums.reduce),
+    ("linalg_vector_norm frobenius_norm any all median nanmedian mode aminmax nansum", sums.reduce),
+    ("softmax log_softmax cumsum cumprod cummax glu sort topk argsort logcumsumexp", sums.along),
     ("view reshape flatten unflatten squeeze unsqueeze _unsafe_view view_as ravel", moves.view),
     ("reshape_as _reshape_alias", moves.view),
     ("permute transpose swapaxes swapdims t numpy_T matrix_H mT mH", moves.permute),
@@ -365,6 +309,7 @@ _FAMILIES: list[tuple[str, Rule]] = [
     ("cat concat concatenate", cat),
     ("stack", stack),
     ("index index_select gather roll flip take repeat tile repeat_interleave", moves.select),
+    ("fft_fftshift fft_ifftshift rot90 diff", moves.select),
     ("triu tril im2col col2im unfold max_unpool2d take_along_dim", moves.select),
     ("nonzero masked_select unique _unique2 argwhere torchvision::nms", moves.select),
     ("_pack_padded_sequence _pad_packed_sequence", moves.select),
@@ -372,6 +317,7 @@ _FAMILIES: list[tuple[str, Rule]] = [
     ("_index_put_impl index_reduce masked_scatter", _put),
     ("pixel_shuffle pixel_unshuffle", moves.shuffle),
     ("grid_sampler torchvision::roi_align torchvision::roi_pool", _sample),
+    ("embedding_bag fractional_max_pool2d fractional_max_pool3d", _sample),
     ("affine_grid_generator", _affine_grid),
 ]
 RULES = {name: rule for names, rule in _FAMILIES for name in names.split()}

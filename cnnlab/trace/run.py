@@ -184,7 +184,7 @@ class Watched:
             gone = [unused.pop(name, None) for name in sizes]
             if None in gone and sizes:
                 kind = "" if path in self.met else f"{type(one).__name__}, "
-                said.append(f"{path.strip('()')} ({kind}{sum(sizes.values()):,} parameters)")
+                said.append(f"{path.strip('()')} ({kind}{_counted(sum(sizes.values()))})")
         if not said:
             return []
         return [
@@ -206,11 +206,12 @@ class Watched:
             stack = module_stack(self.places, recorder.stack, meet, recorder.leave)
             with torch.inference_mode(), stack, recorder.calls, recorder:
                 out = self.inner(*args, **keywords)
-        if out is None:
-            raise TraceError(
-                f"forward of {type(self.inner).__name__} returned None; expected a tensor: end it "
-                f"with `return`"
-            )
+        if out is None or isinstance(out, (str, Iterator)):
+            got, advice = f"a {type(out).__name__}", ", or a list of tensors: `return` that"
+            if out is None:
+                got, advice = "None", ": end it with `return`"
+            kind = type(self.inner).__name__
+            raise TraceError(f"forward of {kind} returned {got}; expected a tensor{advice}")
         return recorder
 
     def _runs(self) -> bool:
@@ -228,10 +229,15 @@ class Watched:
 
         A pass like the recorded one, with autograd, in which normalization and dropout train.
         """
-        if autocast:  # it works on real numbers only
-            on_meta = False
-            if self.device.type == "meta":
-                return {}, set(rows)
+        ways = {on_meta and not autocast, False}  # autocast works on real numbers only
+        if autocast and self.device.type == "meta":
+            ways = set()
+        for way in sorted(ways, reverse=True):  # a real pass minds no constants made in forward
+            with suppress(Exception):
+                return self._kept(row_of, way)
+        return {}, set(rows)
+
+    def _kept(self, row_of, on_meta) -> tuple[dict[int, dict[str, int]], set[int]]:
         stack: list[tuple[str, str]] = []
         with torch.inference_mode(False), self._unharmed(on_meta, True) as (_, take):
             own = (t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()))
@@ -244,8 +250,10 @@ class Watched:
 
             # The calls innermost, so that only the model's own are numbered.
             with keeper.watching(), module_stack(self.places, stack, meet), keeper.calls:
-                self.inner(*args, **keywords)
-        return keeper.kept, keeper.unknown
+                kept_alive = self.inner(*args, **keywords)
+            kept = keeper.kept()
+            del kept_alive  # until here: with it, its graph would be gone
+            return kept, keeper.unknown
 
     def _meet(self, module: nn.Module, take: _Take) -> list[tuple[Tensor, str]]:
         """A layer that nobody holds, made in forward or found outside of the model: its parameters
@@ -347,6 +355,10 @@ class Watched:
                 advice = [meant]
                 break
         return TraceError(". ".join([text, *advice]))
+
+
+def _counted(parameters: int) -> str:
+    return "1 parameter" if parameters == 1 else f"{parameters:,} parameters"
 
 
 def _unregistered(modules: dict[str, nn.Module]) -> dict[str, nn.Module | nn.Parameter]:

@@ -29,7 +29,7 @@ def _norm_shape(a):
     for tensor in per_channel:
         if tensor is not None and tensor.numel() != x.shape[1]:
             raise GeometryError(
-                f"it has {x.shape[1]} channels where the normalization expects {tensor.numel()}; "
+                f"it has {_channels(x.shape[1])} where the normalization expects {tensor.numel()}; "
                 f"build it for {x.shape[1]}"
             )
     return x.shape
@@ -43,8 +43,8 @@ def _same_type(x: Tensor, weight: Tensor) -> None:
         raise GeometryError(words, advice, advice)
 
 
-def _channels(count: int) -> str:
-    return "1 channel" if count == 1 else f"{count} channels"
+def _channels(count: int, what: str = "channel") -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _channels_misfit(got: int, expected: int) -> GeometryError:
@@ -94,7 +94,7 @@ def _linear_shape(a):
         advice = f"build it as nn.Linear({got}, {weight.shape[0]}), or give inputs of another size"
         if x[0].numel() == expected:
             advice = "put nn.Flatten() before it"
-        words = f"it has {got} features where the weight expects {expected}"
+        words = f"it has {_channels(got, 'feature')} where the weight expects {expected}"
         raise GeometryError(words, advice, advice)
     if x.dtype != weight.dtype:
         return None

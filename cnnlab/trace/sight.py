@@ -236,7 +236,11 @@ class Sight:
             for parent, taps in self.parents:
                 read = taps(np.array(unit))
                 read = read[read != NOTHING].tolist()
-                edges += [parent._edge(position) for position in {*read[:1], *read[-1:]}]
+                if (
+                    parent.regular is not None
+                ):  # else a tap between may see more than the outer ones
+                    read = {*read[:1], *read[-1:]}
+                edges += map(parent._edge, read)
             self._edges[unit] = (
                 min((first for first, _ in edges), default=inf),  # inf: it reads nothing at all
                 max((last for _, last in edges), default=-inf),

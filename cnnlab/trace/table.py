@@ -52,7 +52,11 @@ class LayerTable(Sequence[Layer]):
     def __getitem__(self, key):
         """A row by number, rows by slice, or everything a module did, folded, by its path."""
         if not isinstance(key, str):
-            return self.rows[key]
+            try:
+                return self.rows[key]
+            except IndexError:
+                rows = "1 row" if len(self) == 1 else f"{len(self)} rows"
+                raise IndexError(f"row {key} of a table of {rows}") from None
         rows = [row for row in self.rows if row.path == key or row.path.startswith(f"{key}.")]
         if not rows:
             raise KeyError(self._missing(key))

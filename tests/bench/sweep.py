@@ -150,6 +150,8 @@ def torchvisions() -> dict[str, Made]:
             given = ((3, 128, 128), (3, 128, 128))
         elif len(weights):
             side = weights.DEFAULT.transforms().crop_size[0]
+            if name.startswith("vit_"):  # built for one size only
+                options["image_size"] = side
             given = ((3, side, side),)
 
         def build(make=make, options=options) -> nn.Module:

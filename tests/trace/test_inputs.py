@@ -150,7 +150,9 @@ class Careless(nn.Module):
 def test_unregistered_layers_are_counted_named_and_left_alone(values):
     model = Careless()
     if values:
-        model.head.register_forward_hook(lambda m, x, y: y.sum().item())  # must run for real
+        model.head.register_forward_hook(
+            lambda m, x, y: y.sum().item() and None
+        )  # must run for real
     norm, scale = model.layers[1], model.more["scale"]
     table = trace(model, (3, 10, 10), training=True)
     assert table.kept_bytes and table.params == 112 + 8 + 4 + 5
@@ -226,6 +228,25 @@ def test_a_forward_that_returns_nothing_is_named():
         trace(silent, (3, 8, 8))
     with pytest.raises(TraceError, match="0 returned None: end its forward with `return`"):
         trace(nn.Sequential(silent, nn.ReLU()), (3, 8, 8))
+
+
+@pytest.mark.parametrize("kind", ["generator", "str"])
+def test_a_forward_that_returns_no_tensor_is_told_what_to_return(kind):
+    def forward(self, x):
+        y = self.conv(x)
+        return (part for part in y) if kind == "generator" else "a cat"
+
+    with pytest.raises(TraceError, match=f"returned a {kind}; expected a tensor, or a list of te"):
+        trace(module(forward, conv=CONV), (3, 8, 8))
+
+
+def test_one_is_said_as_one():
+    with pytest.raises(TraceError, match="it has 1 feature where the weight expects 2"):
+        trace(nn.Linear(2, 3), (1,))
+    with pytest.raises(TraceError, match="it has 1 channel where the normalization expects 2"):
+        trace(nn.BatchNorm2d(2), (1, 4, 4))
+    lone = module(lambda s, x: x * s.held[0], held=[nn.Parameter(torch.ones(1))])
+    assert "held.0 (Parameter, 1 parameter)" in trace(lone, (3, 4, 4)).note
 
 
 def test_a_rule_for_nothing_is_refused():

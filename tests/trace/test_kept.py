@@ -67,7 +67,8 @@ HARD_TO_COUNT = {
     "eval dropout": lambda x: F.dropout(x, 0.5, training=False).sigmoid(),
     "eval batch norm": lambda x: F.batch_norm(x, torch.zeros(2), torch.ones(2)),
     "weights computed": lambda x: F.conv2d(x, torch.ones(2, 2, 1, 1) * x.mean()),
-    "an operation without a rule": lambda x: torch.fft.fft(x).real,
+    "a Fourier transform": lambda x: torch.fft.fft(x).real,
+    "an operation without a rule": torch.linalg.inv,
 }
 
 
@@ -98,6 +99,30 @@ def test_kept_bytes_do_not_depend_on_the_mode_around_a_trace():
         with around:
             for given in ((2, 4, 4), torch.rand(1, 2, 4, 4)):
                 assert trace(model, given).kept_bytes == expected > 0
+
+
+def test_a_branch_that_leads_nowhere_keeps_nothing():
+    def then(x):
+        x.sigmoid().exp().sum()
+        return x
+
+    table = trace(Around(then), (2, 4, 4))  # both convolutions keep what they read
+    assert table.kept_bytes == 2 * 4 * 32 == kept_for_real(Around(then), torch.rand(1, 2, 4, 4))
+    assert [row.kept_bytes for row in table] == [128, 0, 0, 0, 128]
+
+
+def test_what_fails_on_shapes_with_autograd_is_run_for_real():
+    def then(x):  # stft refuses a window of another device before a trace can move it
+        return (
+            x + torch.stft(x.flatten(1), 8, window=torch.ones(8), return_complex=True).abs().sum()
+        )
+
+    model = Around(then)
+    assert trace(model, (2, 8, 8)).kept_bytes == kept_for_real(model, torch.rand(1, 2, 8, 8))
+    table = trace(model.to("meta"), (2, 8, 8))
+    assert len(table.unknown_kept) == len(table) and table.totals()["kept for backward"] == (
+        "0 B + unknown"
+    )
 
 
 @pytest.mark.parametrize("needs_values", [False, True])

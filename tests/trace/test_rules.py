@@ -123,6 +123,46 @@ def test_positions_are_followed(forward):
         assert table.box(last, *unit) == box, unit
 
 
+TARGET = torch.zeros(1, 12, 10, dtype=torch.long)
+SUMMED = {  # operation -> receptive field (all of it, 12 x 10, through 3 x 3) and other ops by hand
+    "cosine": (lambda s, x: F.cosine_similarity(x, s.c(x)), "3", 3 * 480),
+    "distance": (
+        lambda s, x: F.pairwise_distance(s.c(x).movedim(1, 3), x.movedim(1, 3)),
+        "3",
+        1440,
+    ),
+    "cdist": (lambda s, x: torch.cdist(s.c(x).movedim(1, 3), W.double()), "3", 3 * 600 * 4),
+    "cdist of the image": (lambda s, x: torch.cdist(s.c(x), s.c(x)), "?", 3 * 576 * 10),
+    "fft": (lambda s, x: torch.fft.fft2(s.c(x)).abs(), "14 x 12", 5 * 480 * 7 + 480),
+    "fft of channels": (lambda s, x: torch.fft.fft(s.c(x), dim=1).abs(), "3", 5 * 480 * 2 + 480),
+    "gated by fft": (lambda s, x: x * torch.fft.fft2(s.c(x)).abs().sum(), "1 + context", None),
+    "cross entropy": (lambda s, x: F.cross_entropy(s.c(x), TARGET), "14 x 12", 3 * 480),
+    "squared error": (lambda s, x: F.mse_loss(s.c(x), x), "14 x 12", 3 * 480),
+    "made kernel": (lambda s, x: F.conv2d(x, x.mean((2, 3)).view(1, 4, 1, 1)), "1 + context", None),
+}
+
+
+@pytest.mark.parametrize("forward, field, other", SUMMED.values(), ids=SUMMED)
+def test_distances_transforms_losses_and_made_weights(forward, field, other):
+    model = module(forward, **positive())
+    table = trace(model, (4, 12, 10))
+    assert not table.unknown and table.macs == sum(r.macs for r in table if "conv" in r.op)
+    assert table.totals()["receptive field"] == field
+    if other is not None:
+        assert sum(row.other_ops for row in table) == other
+    x = torch.rand(1, 4, 12, 10, dtype=torch.float64)
+    assert table.kept_bytes == kept_for_real(model, x)
+
+
+def test_tensors_that_are_broadcast_each_see_their_own():
+    def forward(self, x):
+        near, far = torch.broadcast_tensors(x, self.c(x))
+        return near * 2, far * 2
+
+    table = trace(module(forward, **positive()), (4, 12, 10))
+    assert [row.receptive_field[0] for row in table if row.op == "mul"] == [1, 3]
+
+
 LOST = {
     "rolled": lambda s, x: s.c(torch.roll(s.c(x), 1, 2)),
     "flipped": lambda s, x: s.c(s.c(x).flip(3)),

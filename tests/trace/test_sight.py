@@ -5,7 +5,7 @@ whole gradient in one forward pass.
 """
 
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -104,6 +104,7 @@ upsampling = st.lists(
 )
 
 
+@example([("transposed", 1, 2, 0, 1), ("transposed", 2, 2, 0, 1), ("conv", 3, 1, 0, 3)])
 @given(upsampling)
 def test_window_is_the_largest_support_among_phases(chain):
     """After transposed convolutions units of different phase differ; inside, no border matters."""
