@@ -236,9 +236,7 @@ class Sight:
             for parent, taps in self.parents:
                 read = taps(np.array(unit))
                 read = read[read != NOTHING].tolist()
-                if (
-                    parent.regular is not None
-                ):  # else a tap between may see more than the outer ones
+                if parent.regular is not None:  # else one between may see more
                     read = {*read[:1], *read[-1:]}
                 edges += map(parent._edge, read)
             self._edges[unit] = (
