@@ -54,7 +54,8 @@ def apply(step, out, sight):
         out = F.adaptive_avg_pool1d(out, numbers[0])
         return out, sight.resize(Resize(size, numbers[0], "adaptive"))
     if kind == "nearest":
-        out = F.interpolate(out, size=numbers[0], mode="nearest")
+        # As images are: in float64 PyTorch rounds another way, 22 of 26 units, for example.
+        out = F.interpolate(out.float(), size=numbers[0], mode="nearest").double()
         return out, sight.resize(Resize(size, numbers[0], "nearest"))
     if kind == "linear":
         to, corners = numbers
@@ -79,6 +80,7 @@ def supports(out):
 
 
 @settings(max_examples=300)
+@example(26, [("nearest", 22)])
 @given(st.integers(8, 30), st.lists(steps, min_size=1, max_size=4))
 def test_seen_is_what_reaches_every_unit(size, chain):
     out, sight = one_pixel_each(size), Sight.of_image(size)
