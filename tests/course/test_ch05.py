@@ -193,7 +193,7 @@ def test_draw_takes_what_the_controls_give():
 
 def test_the_class_in_the_notebook_is_the_diagnosed_one(cells):
     space = {"nn": nn}
-    exec(cells["05-ex-sixteen"].source.split("Fixed = ")[0], space)
+    exec(cells["05-ex-sixteen"].source.split("Repaired = ")[0], space)
     verdict = ch05.exercises.sixteen.check(space["VGG16"])
     assert verdict.status == "wrong" and "this is VGG-11, 132,863,336" in verdict.message
     with torch.device("meta"):

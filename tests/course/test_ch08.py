@@ -173,7 +173,7 @@ def test_the_split_of_the_gradient_is_exact(cells):
 )
 def test_the_buggy_block_in_the_notebook_is_the_diagnosed_one(cells, cell, name, exercise, words):
     space = {"nn": nn, "F": F}
-    exec(cells[cell].source.split("repaired")[0], space)
+    exec(cells[cell].source.split("Repaired")[0], space)
     verdict = getattr(ch08.exercises, exercise).check(space[name])
     assert verdict.status == "wrong" and words in verdict.message
 
@@ -283,7 +283,7 @@ def test_explorer_shows_the_start():
     shown = texts(svg)
     for text in (
         "256 of 512 paths left",
-        "0 of 1 path left",
+        "its 1 path is broken",
         "number of paths, highest bar 126",
         "256 of 512 paths left: 0.5 of the paths, 0.735 of the gradient.",
     ):

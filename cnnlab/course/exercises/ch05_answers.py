@@ -172,7 +172,7 @@ class _Nineteen(Sixteen):
 
 def _observe_sixteen(build):
     if isinstance(build, nn.Module):
-        raise ValueError("give the class itself, without calling it: ex.sixteen.check(Fixed)")
+        raise ValueError("give the class itself, without calling it: ex.sixteen.check(Repaired)")
     with torch.device("meta"):  # shapes without memory
         model = called(build, Sixteen)
     try:

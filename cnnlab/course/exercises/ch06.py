@@ -83,29 +83,29 @@ def _observe_budget(answer):
 exercises = Exercises(
     Exercise(
         "width",
-        "Channels that leave module 4a",
+        "Channels that leave a module",
         "recall",
         2,
-        512,
+        504,
         mistakes=(
             Mistake(
-                624,
+                608,
                 "You added all six numbers. The two reductions stay inside the module: "
                 "only what a branch ends with is concatenated.",
             ),
             Mistake(
-                928,
+                912,
                 "That passes all 480 channels through the pooling, as the naive module "
-                "does. Here a 1x1 after the pooling brings them down to 64.",
+                "does. Here a 1x1 after the pooling brings them down to 72.",
             ),
-            Mistake(448, "The pooling branch is missing: its 1x1 gives 64 channels."),
+            Mistake(432, "The pooling branch is missing: its 1x1 gives 72 channels."),
         ),
         hints=(
             "Which of the six numbers are the last ones of their branch?",
             "1x1 + 3x3 + 5x5 + pool projection.",
         ),
         note="Width = n1x1 + n3x3 + n5x5 + pool_proj. The reductions set the cost, not the width.",
-        working="192 + 208 + 48 + 64",
+        working="176 + 200 + 56 + 72",
     ),
     Exercise(
         "branch",

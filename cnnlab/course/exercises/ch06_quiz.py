@@ -73,7 +73,7 @@ quiz = Quiz(
         "torchvision's GoogLeNet has a 3x3 where the paper has a 5x5. In the whole network this",
         (
             Option(
-                "nearly halves the receptive field, from 715 to 379",
+                "takes 320 of 715 pixels off the receptive field",
                 "The longest path goes through the largest kernel of each module, and nine "
                 "modules add up.",
                 right=True,

@@ -14,7 +14,7 @@ quiz = Quiz(
             ),
             Option(
                 "832 channels: 64 and 24 times 32",
-                "K more with each layer, so linear.",
+                "k more with each layer, so linear.",
                 right=True,
             ),
             Option("768 channels: 24 times 32", "The input is in the concatenation too."),

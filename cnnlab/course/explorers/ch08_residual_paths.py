@@ -87,7 +87,7 @@ def draw(blocks: int, gain: float, deleted: Collection[int]) -> str:
     svg.text(
         WIDTH - 28,
         _PLAIN - 36,
-        f"{0 if cut else 1} of 1 path left",
+        "its 1 path is broken" if cut else "1 of 1 path left",
         LARGE,
         HIGHLIGHT if cut else OUTPUT,
         "end",

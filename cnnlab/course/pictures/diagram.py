@@ -232,15 +232,14 @@ def _sliding(op: str, module: nn.Module) -> str:
 
 
 def _color(row: Layer, group: str | None, depth: int | None) -> str:
-    if group is not None and depth is not None:
-        return KERNEL if row.op.startswith("conv") else INPUT
     if row.op in _JOINS and group is None:
         return OUTPUT
     if "conv" in row.op:
         return KERNEL
-    if "pool" in row.op or row.op == "mean":
-        return INPUT
-    return SERIES[4] if row.op in ("linear", "addmm", "matmul") else MUTED
+    if row.op in ("linear", "addmm", "matmul"):
+        return SERIES[4]
+    whole = None not in (group, depth) and row.op != "dropout"
+    return INPUT if whole or "pool" in row.op or row.op == "mean" else MUTED
 
 
 def _shape(shape: Iterable[int]) -> str:

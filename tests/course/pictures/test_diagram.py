@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from cnnlab.course.errors import CourseError
+from cnnlab.course.look import SERIES
 from cnnlab.course.pictures.diagram import diagram
 from cnnlab.models import build
 from cnnlab.trace.run import trace
@@ -163,3 +164,9 @@ def test_a_stage_a_line_where_asked_for():
         return len({round(y + height / 2) for _, y, _, height in boxes})
 
     assert lines(stages=True) == 3 and lines() == 1
+
+
+def test_a_linear_layer_has_its_color_at_every_depth():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 4))
+    for depth in (None, 1):
+        assert f'stroke="{SERIES[4]}"' in draw(model, (1, 8, 8), depth=depth)
