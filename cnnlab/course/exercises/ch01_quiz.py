@@ -98,15 +98,15 @@ quiz = Quiz(
         ),
     ),
     Question(
-        "A dense 3x3 and a depthwise 3x3 have the same weights and the same MACs. Which of them is "
-        "probably faster?",
+        "A dense 3x3 and a depthwise 3x3 have the same weights and the same MACs. Which was "
+        "faster here?",
         (
             Option(
                 "They are equally fast: the work is the same.",
                 "The multiplications are; how many values must be fetched for them is not.",
             ),
             Option(
-                "The one that uses each value it fetches more often.",
+                "The dense one, with far fewer values to fetch.",
                 "Time goes into fetching as well: the depthwise layer of this chapter reads 64 "
                 "times as many values for the same MACs.",
                 right=True,

@@ -54,7 +54,8 @@ quiz = Quiz(
         ),
     ),
     Question(
-        "Two 3x3 without a ReLU between, and no padding. They are",
+        "One channel in, one hidden, one out: two 3x3 without a ReLU between, and no padding. They "
+        "are",
         (
             Option(
                 "exactly one 5x5, whose kernel can be written down",
