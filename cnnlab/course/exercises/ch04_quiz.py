@@ -11,7 +11,7 @@ quiz = Quiz(
         (
             Option(
                 "Grouping halves the MACs, not the weights",
-                "It halves both, in those layers: half of the kernels' channels are gone.",
+                "It halves both, in those layers: half of each filter's kernels are gone.",
             ),
             Option(
                 "The two towers hold copies of the same weights",
@@ -111,7 +111,7 @@ quiz = Quiz(
                 "The map stays the same; the kernel's area falls from 121 to 9.",
             ),
             Option(
-                "nothing at all: two towers share conv1", "conv1 has 96 kernels, 48 on each card."
+                "nothing at all: two towers share conv1", "conv1 has 96 filters, 48 on each card."
             ),
         ),
     ),
