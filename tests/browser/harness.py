@@ -31,6 +31,7 @@ import urllib.request
 from html import unescape
 from pathlib import Path
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from playwright.sync_api import sync_playwright
 
@@ -65,11 +66,15 @@ class HarnessError(AssertionError):
 class Lab:
     """JupyterLab on a private folder, and one Chromium. Use as a context manager.
 
-    notebooks: folder whose contents every `open` copies (default: the course).
+    notebooks: folder whose contents every `open` copies (default: the course). python: the
+    environment of the server; kernels are always of the one that runs the tests.
     """
 
-    def __init__(self, notebooks: Path = NOTEBOOKS):
+    app, trait, tree = "jupyterlab", "LabApp", "lab/workspaces/{workspace}/tree"
+
+    def __init__(self, notebooks: Path = NOTEBOOKS, python=sys.executable):
         self.notebooks = Path(notebooks)
+        self.python = python
         self._opened = []
         self._copies = 0
 
@@ -108,6 +113,7 @@ class Lab:
             "JUPYTER_CONFIG_DIR": "config",
             "JUPYTER_RUNTIME_DIR": "runtime",
             "JUPYTER_DATA_DIR": "data",
+            "JUPYTER_PATH": "path",
             "JUPYTERLAB_SETTINGS_DIR": "settings",
             "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
             "IPYTHONDIR": "ipython",
@@ -118,6 +124,11 @@ class Lab:
         for variable, name in private.items():
             environment[variable] = str(self._folder / name)
             (self._folder / name).mkdir()
+        kernel = self._folder / "path" / "kernels" / "python3"
+        kernel.mkdir(parents=True)
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        named = {"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"}
+        (kernel / "kernel.json").write_text(json.dumps(named))
         self.root = self._folder / "root"
         self.root.mkdir()
         app_settings = self._folder / "app-settings"
@@ -133,9 +144,9 @@ class Lab:
         with open(self._log, "w") as log:
             self._process = subprocess.Popen(
                 [
-                    sys.executable,
+                    self.python,
                     "-m",
-                    "jupyterlab",
+                    self.app,
                     "--no-browser",
                     "--allow-root",
                     "--ServerApp.ip=127.0.0.1",
@@ -143,8 +154,8 @@ class Lab:
                     "--ServerApp.port_retries=0",
                     f"--ServerApp.root_dir={self.root}",
                     f"--IdentityProvider.token={self.token}",
-                    "--LabApp.expose_app_in_browser=True",
-                    f"--LabApp.app_settings_dir={app_settings}",
+                    f"--{self.trait}.expose_app_in_browser=True",
+                    f"--{self.trait}.app_settings_dir={app_settings}",
                 ],
                 env=environment,
                 cwd=self.root,
@@ -216,10 +227,15 @@ class NotebookPage:
         self.page.on("request", lambda request: self._note_request(request.url))
         self.page.on("websocket", lambda socket: self._note_request(socket.url))
         workspace = path.split("/")[0]
-        self.page.goto(f"{lab.url}/lab/workspaces/{workspace}/tree/{path}?token={lab.token}")
+        tree = lab.tree.format(workspace=workspace)
+        self.page.goto(f"{lab.url}/{tree}/{path}?token={lab.token}")
         self._wait_ready()
         if not sidebar:
             self._javascript("() => jupyterapp.shell.collapseLeft()")
+        self.dress(theme)
+
+    def dress(self, theme: str):
+        """Change to the theme "light" or "dark"."""
         self._javascript(
             "theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", THEMES[theme]
         )
@@ -459,6 +475,17 @@ class ExplorerHandle:
         """All text of the explorer, controls included, and the sentence that the picture is."""
         label = self.root.locator("svg").first.get_attribute("aria-label")
         return f"{self.root.inner_text()}\n{label}"
+
+
+def faults(page, context: str) -> list[str]:
+    """What axe finds in the parts of the page that the selector `context` names."""
+    response = Axe().run(page, context=context).response
+    assert response["passes"], f"axe saw nothing in {context}"
+    return [
+        f"{violation['id']}: {node['html'][:200]}"
+        for violation in response["violations"]
+        for node in violation["nodes"]
+    ]
 
 
 def texts(svg: str) -> list[str]:

@@ -1,8 +1,10 @@
-"""The same explorer, quiz and prediction in JupyterLab, Notebook 7 and marimo, by keyboard; and in
-ipywidgets 7.7, which is Colab's.
+"""The same explorer, quiz and prediction in JupyterLab, Notebook 7 and marimo, by keyboard; in
+ipywidgets 7.7, which is Colab's; and chapter 02 from its file in Notebook 7 and marimo.
 
-They need no torch. CNNLAB_FRONT_ENDS may name a folder with the two environments new/ and old/ of
-`WANTED` and `SHARED`; else they are made for the run. Pictures go to the folder CNNLAB_SHOTS.
+CNNLAB_FRONT_ENDS may name a folder with the two environments new/ and old/ of `WANTED` and
+`SHARED`; else they are made for the run. torch is not in them: Notebook 7 starts the kernel of the
+environment that runs the tests, and marimo is imported into it. Pictures go to the folder
+CNNLAB_SHOTS.
 """
 
 from __future__ import annotations
@@ -10,12 +12,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -25,7 +27,16 @@ from playwright.sync_api import sync_playwright
 
 from cnnlab.course.explorers.ch02_receptive_field import START, Taps, draw
 from tests.browser.chromium import find_chromium
-from tests.browser.harness import BROWSER_ARGUMENTS, ROOT, ExplorerHandle, Lab, stop, texts
+from tests.browser.harness import (
+    BROWSER_ARGUMENTS,
+    ROOT,
+    RUN_SECONDS,
+    ExplorerHandle,
+    Lab,
+    faults,
+    stop,
+    texts,
+)
 
 SOURCE = """
 from cnnlab.course.explorers.ch02_receptive_field import receptive_field
@@ -72,7 +83,7 @@ def environments(tmp_path_factory):
     return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def browser():
     """A Chromium that reaches nothing but this machine."""
     with sync_playwright() as playwright:
@@ -91,9 +102,10 @@ def notebook(tmp_path):
     return path
 
 
-def served(command, folder, url):
+def served(command, folder, url, packages=()):
     """Start a server in its own session and wait until it answers."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CNNLAB_SCALE": "quick"}
+    path = os.pathsep.join(map(str, (ROOT, *packages)))
+    environment = {**os.environ, "PYTHONPATH": path, "CNNLAB_SCALE": "quick"}
     for variable in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "XDG_CONFIG_HOME"):
         environment[variable] = str(folder / variable.lower())
     with open(folder / "server.log", "w") as log:
@@ -116,7 +128,7 @@ def port():
         return probe.getsockname()[1]
 
 
-def drive(page):
+def move(page):
     """Every kind of control by keyboard; the numbers are those of Python's own draw."""
     explorer = ExplorerHandle(page, page.locator(".cnnlab-explorer.cnnlab-receptive-field").first)
     start = texts(explorer.settle())
@@ -137,6 +149,11 @@ def drive(page):
     stack = (*START[:1], Taps(3, 2, 1), *START[2:], Taps())
     grown = {**state, "stride": 1, "layer": 4, "unit": (8, 9)}
     assert texts(explorer.settle()) == texts(draw(**grown, stack=stack))
+
+
+def drive(page):
+    """The explorer, the quiz and the prediction of the small notebook, by keyboard."""
+    move(page)
     quiz = page.locator(".cnnlab-quiz:not(.cnnlab-guess)").first
     quiz.get_by_label("that").focus()
     page.keyboard.press("Space")
@@ -147,49 +164,97 @@ def drive(page):
     guess.get_by_role("spinbutton").fill("42")
     page.keyboard.press("Enter")
     guess.get_by_text("Your prediction: 42 %").wait_for()
-    shots = os.environ.get("CNNLAB_SHOTS")
-    return explorer, shots and Path(shots)
 
 
-def shoot(page, folder, name):
+def predict(page):
+    guess = page.locator(".cnnlab-guess").first
+    guess.get_by_role("spinbutton").fill("42")
+    page.keyboard.press("Enter")
+    guess.get_by_text("Your prediction: 42 columns").wait_for()
+
+
+def answer(page):
+    quiz = page.locator(".cnnlab-quiz:not(.cnnlab-guess)").first
+    quiz.get_by_role("radio").first.press("Space")
+    quiz.get_by_text(re.compile(r"1 of \d+ answered, [01] right")).wait_for()
+
+
+def code_after(cells, name):
+    """Ids of the code cells behind the one called `name`."""
+    ids = [cell["id"] for cell in cells]
+    return [cell["id"] for cell in cells[ids.index(name) + 1 :] if cell["cell_type"] == "code"]
+
+
+def shoot(page, name):
+    folder = os.environ.get("CNNLAB_SHOTS")
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=folder / f"{name}.png")
+        page.screenshot(path=Path(folder, f"{name}.png"), full_page=True)
+
+
+class Notebook7(Lab):
+    """The harness with Notebook 7 of another environment."""
+
+    app, trait, tree = "notebook", "JupyterNotebookApp", "notebooks"
+
+    def open(self, *arguments, **more):
+        opened = super().open(*arguments, **more)
+        own = "Cannot read properties of undefined (reading 'schema')"  # before any cell has run
+        opened.page_errors[:] = [error for error in opened.page_errors if error != own]
+        return opened
 
 
 def test_in_jupyterlab(notebook):
     with Lab(notebook.parent) as lab, lab.open(notebook) as opened:
         opened.run_all()
-        _, shots = drive(opened.page)
-        shoot(opened.page, shots, "jupyterlab")
+        drive(opened.page)
+        shoot(opened.page, "jupyterlab")
         opened.check()
 
 
-def test_in_notebook_7(environments, browser, notebook):
-    token, where = secrets.token_hex(16), port()
+def test_in_notebook_7(environments, notebook):
+    python = environments["new"] / "bin" / "python"
+    with Notebook7(notebook.parent, python) as lab, lab.open(notebook) as opened:
+        opened.run_all()
+        drive(opened.page)
+        shoot(opened.page, "notebook-7")
+        assert len(opened.cells()) == 3, "a key leaked"
+        opened.check()
+
+
+def test_chapter_02_in_notebook_7(environments):
+    python = environments["new"] / "bin" / "python"
+    with Notebook7(python=python) as lab, lab.open("02-receptive-fields.ipynb") as opened:
+        before = opened.cells()
+        opened.run_until(lambda cell: cell["id"] == "02-predict")
+        predict(opened.page)
+        opened.run_cells(code_after(before, "02-predict"))
+        move(opened.page)
+        answer(opened.page)
+        for theme in ("light", "dark"):
+            opened.dress(theme)
+            assert not faults(opened.page, ".jp-OutputArea-output")
+            shoot(opened.page, f"chapter-notebook-7-{theme}")
+        assert [cell["source"] for cell in opened.cells()] == [cell["source"] for cell in before]
+        opened.check()
+
+
+@contextmanager
+def marimo(browser, python, folder, *arguments, **more):
+    """A page of marimo's server, which is stopped in the end."""
+    where = port()
     url = f"http://127.0.0.1:{where}"
-    command = [environments["new"] / "bin" / "python", "-m", "notebook", "--no-browser"]
-    command += ["--allow-root", f"--ServerApp.port={where}", f"--IdentityProvider.token={token}"]
-    command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={notebook.parent}"]
-    process = served(command, notebook.parent, f"{url}/api/status?token={token}")
+    command = [python, "-m", "marimo", *arguments, "--headless", "--no-token"]
+    command += ["--host", "127.0.0.1", "--port", str(where)]
+    process = served(command, folder, f"{url}/health", **more)
     try:
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
         page.set_default_timeout(60_000)
-        page.goto(f"{url}/notebooks/{notebook.name}?token={token}")
-        page.get_by_text("Python 3 (ipykernel)").or_(page.get_by_text("Python 3")).first.wait_for()
-        cells = page.locator(".jp-Notebook .jp-CodeCell")
-        for cell in (cells.nth(number) for number in range(3)):
-            for _ in range(60):  # a key before the kernel is there is lost
-                cell.locator(".cm-content").click()
-                page.keyboard.press("Control+Enter")
-                page.wait_for_timeout(1000)
-                if re.search(r"\[[\d*]", cell.locator(".jp-InputPrompt").inner_text()):
-                    break
-        page.locator(".cnnlab-guess").wait_for()  # a cell that ends takes the focus
-        page.wait_for_timeout(1000)
-        _, shots = drive(page)
-        shoot(page, shots, "notebook-7")
-        assert cells.count() == 3, "a key leaked"
+        foreign = []
+        page.on("request", lambda request: foreign.append(request.url))
+        page.goto(url)
+        yield page
+        own = (url, "data:", "blob:")
+        assert not [asked for asked in foreign if not asked.startswith(own)]
     finally:
         stop(process)
 
@@ -203,19 +268,39 @@ def test_in_marimo(environments, browser, tmp_path):
     )
     app = f"import marimo\n\napp = marimo.App()\n\n{cells}"
     (tmp_path / "app.py").write_text(app)
-    where = port()
-    url = f"http://127.0.0.1:{where}"
-    command = [environments["new"] / "bin" / "python", "-m", "marimo", "run", "app.py"]
-    command += ["--headless", "--no-token", "--host", "127.0.0.1", "--port", str(where)]
-    process = served(command, tmp_path, f"{url}/health")
-    try:
-        page = browser.new_page(viewport={"width": 1280, "height": 1600})
-        page.set_default_timeout(60_000)
-        page.goto(url)
-        _, shots = drive(page)
-        shoot(page, shots, "marimo")
-    finally:
-        stop(process)
+    python = environments["new"] / "bin" / "python"
+    with marimo(browser, python, tmp_path, "run", "app.py") as page:
+        drive(page)
+        shoot(page, "marimo")
+
+
+def test_chapter_02_in_marimo(environments, browser, tmp_path):
+    """Names that a notebook sets twice, such as `answer`, become a cell's own there, and all cells
+    run before a question is answered. marimo shows what a cell ends with as such, and cards on the
+    way as printed text."""
+    (packages,) = environments["new"].glob("lib/python*/site-packages")
+    chapter = ROOT / "notebooks" / "02-receptive-fields.ipynb"
+    convert = [environments["new"] / "bin" / "python", "-m", "marimo", "convert", chapter]
+    subprocess.run([*convert, "-o", tmp_path / "chapter.py"], check=True, timeout=120)
+    edit = ("edit", "chapter.py")
+    with marimo(browser, sys.executable, tmp_path, *edit, packages=[packages]) as page:
+        page.locator(".cm-content").first.wait_for()
+        state = page.locator("[data-testid=cell-status]")
+        busy = page.locator("[data-status=queued], [data-status=running]")
+        idle = page.locator("[data-testid=cell-status][data-status=idle]")
+        page.wait_for_timeout(3000)
+        page.keyboard.press("Control+Shift+R")
+        busy.first.wait_for(state="attached")
+        busy.first.wait_for(state="detached", timeout=RUN_SECONDS * 1000)
+        assert idle.count() == state.count() > 50
+        assert not page.locator(".has-error").count()
+        page.get_by_text("Spread, over the square root of 2n/3").last.wait_for()
+        page.locator(".cnnlab-card").get_by_text("sees: not attempted yet").wait_for()
+        page.get_by_text("The default stands: 65 columns").wait_for()
+        move(page)
+        answer(page)
+        assert not faults(page, "marimo-anywidget, .console-output-area")
+        shoot(page, "chapter-marimo")
 
 
 def test_with_ipywidgets_7(environments):
