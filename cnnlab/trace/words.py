@@ -80,7 +80,8 @@ def place(error: BaseException) -> str:
             continue
         line = linecache.getline(name, number, frame.f_globals).strip()
         file = "the cell" if "ipykernel_" in name else Path(name).name
-        found = f" ({file}, line {number}: {line[:80]})"
+        told = "" if line.endswith(("(", "[", "{")) else f": {line[:80]}"  # half a statement
+        found = f" ({file}, line {number}{told})"
     return found
 
 

@@ -219,6 +219,17 @@ def test_a_skip_that_does_not_fit_names_both_branches_and_the_line(options, got,
     assert "return self.near(x) + self.far(x))" in str(caught.value)
 
 
+def test_of_a_statement_of_many_lines_only_the_place_is_told():
+    class Long(nn.Module):
+        def forward(self, x):
+            raise ValueError(
+                "in the middle of a call",
+            )
+
+    with pytest.raises(TraceError, match=r"\(test_inputs.py, line \d+\)\. Outside of trace"):
+        trace(Long(), (1, 4, 4))
+
+
 def test_a_forward_that_returns_nothing_is_named():
     def forward(self, x):
         self.conv(x)
