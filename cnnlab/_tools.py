@@ -36,6 +36,11 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def counted(number: int, noun: str, form: str = "") -> str:
+    """ "1 case", "2 cases"; with the form "," also "2,000 cases"."""
+    return f"{number:{form}} {noun}{'' if number == 1 else 's'}"
+
+
 def unused(path: Path) -> Path:
     """`path`, or where that exists the first of path-2, path-3, ... that does not."""
     if not path.exists():

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cnnlab._tools import counted
 from cnnlab.arithmetic import GeometryError
 from cnnlab.trace.call import Call, Rule, Seen, TraceError, seen_of
 from cnnlab.trace.inputs import Inputs
@@ -171,7 +172,7 @@ class Recorder(TorchDispatchMode):
         sights, advice = seen_of(x).sights, ""
         if "does not fit" in str(error) and sights:
             jump = max((sight.rate or 1) for sight in sights)
-            pixels = "1 pixel" if jump == 1 else f"{jump} pixels"
+            pixels = counted(jump, "pixel")
             advice = f"; one pixel here is {pixels} of the input, so give it a larger image"
         elif error.args[1:]:
             advice = f"; {error.args[1 if seen_of(x).row == -1 else 2]}"

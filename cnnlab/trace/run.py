@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnlab._tools import did_you_mean
+from cnnlab._tools import counted, did_you_mean
 from cnnlab.trace import words
 from cnnlab.trace.call import Rule, TraceError
 from cnnlab.trace.inputs import Inputs
@@ -184,7 +184,8 @@ class Watched:
             gone = [unused.pop(name, None) for name in sizes]
             if None in gone and sizes:
                 kind = "" if path in self.met else f"{type(one).__name__}, "
-                said.append(f"{path.strip('()')} ({kind}{_counted(sum(sizes.values()))})")
+                held = counted(sum(sizes.values()), "parameter", ",")
+                said.append(f"{path.strip('()')} ({kind}{held})")
         if not said:
             return []
         return [
@@ -355,10 +356,6 @@ class Watched:
                 advice = [meant]
                 break
         return TraceError(". ".join([text, *advice]))
-
-
-def _counted(parameters: int) -> str:
-    return "1 parameter" if parameters == 1 else f"{parameters:,} parameters"
 
 
 def _unregistered(modules: dict[str, nn.Module]) -> dict[str, nn.Module | nn.Parameter]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cnnlab._tools import counted
 from cnnlab.arithmetic import GeometryError, output_size
 from cnnlab.trace.call import nth
 
@@ -29,7 +30,7 @@ def _norm_shape(a):
     for tensor in per_channel:
         if tensor is not None and tensor.numel() != x.shape[1]:
             raise GeometryError(
-                f"it has {_channels(x.shape[1])} where the normalization expects {tensor.numel()}; "
+                f"it has {counted(x.shape[1], 'channel')} where the normalization expects {tensor.numel()}; "
                 f"build it for {x.shape[1]}"
             )
     return x.shape
@@ -43,15 +44,11 @@ def _same_type(x: Tensor, weight: Tensor) -> None:
         raise GeometryError(words, advice, advice)
 
 
-def _channels(count: int, what: str = "channel") -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
 def _channels_misfit(got: int, expected: int) -> GeometryError:
     return GeometryError(
-        f"it has {_channels(got)} where the weight expects {expected}",
-        f"give an input with {_channels(expected)}, or build the model for {got}",
-        f"let the layer before it make {_channels(expected)}, or build this one for {got}",
+        f"it has {counted(got, 'channel')} where the weight expects {expected}",
+        f"give an input with {counted(expected, 'channel')}, or build the model for {got}",
+        f"let the layer before it make {counted(expected, 'channel')}, or build this one for {got}",
     )
 
 
@@ -80,7 +77,7 @@ def _conv_transpose_shape(a):
 def _prelu_shape(a):
     x, slopes = a["self"], a["weight"].numel()
     if slopes > 1 and x.dim() > 1 and x.shape[1] != slopes:
-        words = f"it has {_channels(x.shape[1])} where the slopes are {slopes}"
+        words = f"it has {counted(x.shape[1], 'channel')} where the slopes are {slopes}"
         advice = f"build it as nn.PReLU({x.shape[1]})"
         raise GeometryError(words, advice, advice)
     return None
@@ -94,7 +91,7 @@ def _linear_shape(a):
         advice = f"build it as nn.Linear({got}, {weight.shape[0]}), or give inputs of another size"
         if x[0].numel() == expected:
             advice = "put nn.Flatten() before it"
-        words = f"it has {_channels(got, 'feature')} where the weight expects {expected}"
+        words = f"it has {counted(got, 'feature')} where the weight expects {expected}"
         raise GeometryError(words, advice, advice)
     if x.dtype != weight.dtype:
         return None

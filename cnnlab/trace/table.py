@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, overload
 from torch import nn
 
 from cnnlab import probes
-from cnnlab._tools import did_you_mean
+from cnnlab._tools import counted, did_you_mean
 from cnnlab.arithmetic import bytes_text, count_text
 from cnnlab.trace import show
 from cnnlab.trace.layer import Box, Layer, Output
@@ -55,7 +55,7 @@ class LayerTable(Sequence[Layer]):
             try:
                 return self.rows[key]
             except IndexError:
-                rows = "1 row" if len(self) == 1 else f"{len(self)} rows"
+                rows = counted(len(self), "row")
                 raise IndexError(f"row {key} of a table of {rows}") from None
         rows = [row for row in self.rows if row.path == key or row.path.startswith(f"{key}.")]
         if not rows:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cnnlab._tools import counted
 from cnnlab.trace.call import TraceError
 from cnnlab.trace.inputs import Inputs, shape_of
 from cnnlab.trace.watch import module_of, tensors_in
@@ -28,7 +29,7 @@ def fits(model: nn.Module, inputs: Inputs) -> None:
         signature.bind(*inputs.args, **inputs.keywords)
     except TypeError as error:
         given, advice = inputs.given, ""
-        got = "1 input" if len(given) == 1 else f"{len(given)} inputs"
+        got = counted(len(given), "input")
         if len(given) == 1 and isinstance(given[0], (list, tuple)) and not shape_of(given[0]):
             advice = f", such as trace(model, {', '.join(map(repr, given[0]))})"
         raise TraceError(

@@ -15,11 +15,10 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from cnnlab._tools import did_you_mean
+from cnnlab._tools import counted, did_you_mean
 from cnnlab.course.errors import CourseError
 from cnnlab.course.exercises.judge import (
     Bound,
-    counted,
     describe,
     difference_of,
     got_text,

@@ -9,6 +9,8 @@ import re
 import sys
 from dataclasses import dataclass
 
+from cnnlab._tools import counted
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -276,8 +278,3 @@ def _conversion(got, expected) -> str:
         return ""
     name = "int" if isinstance(expected, numbers.Integral) else "float"
     return f": {name}(x)" if got.numel() == 1 else ""
-
-
-def counted(number: int, noun: str) -> str:
-    """ "1 case", "2 cases"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

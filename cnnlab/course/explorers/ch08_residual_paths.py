@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from math import comb
 
+from cnnlab._tools import counted
 from cnnlab.course.explorers.explorer import Explorer, Slider
 from cnnlab.course.look import (
     HIGHLIGHT,
@@ -67,15 +68,15 @@ def draw(blocks: int, gain: float, deleted: Collection[int]) -> str:
     left, total = 2 ** (blocks - len(cut)), 2**blocks
     kept = gradient(blocks, len(cut), gain)
     verdict = (
-        f"{left:,} of {_counted(total, 'path')} left: {left / total:.3g} of the paths, "
+        f"{left:,} of {counted(total, 'path', ',')} left: {left / total:.3g} of the paths, "
         f"{sum(kept):.3g} of the gradient"
     )
-    svg = Svg(WIDTH, HEIGHT, f"{_counted(blocks, 'residual block')}, {len(cut)} deleted. {verdict}")
+    svg = Svg(WIDTH, HEIGHT, f"{counted(blocks, 'residual block')}, {len(cut)} deleted. {verdict}")
     svg.text(28, 30, "Residual network", LARGE, bold=True)
     svg.text(
         WIDTH - 28,
         30,
-        f"{left:,} of {_counted(total, 'path')} left",
+        f"{left:,} of {counted(total, 'path', ',')} left",
         LARGE,
         OUTPUT,
         "end",
@@ -164,10 +165,6 @@ def toggle(state: dict, key: str) -> dict:
     """A click on a block deletes it or brings it back."""
     block = int(key.partition(" ")[2])
     return {"deleted": tuple(sorted({*state["deleted"]} ^ {block}))}
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _chain(svg: Svg, y: float, blocks: int, cut: set[int], skips: bool) -> None:
