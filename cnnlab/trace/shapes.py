@@ -30,8 +30,8 @@ def _norm_shape(a):
     for tensor in per_channel:
         if tensor is not None and tensor.numel() != x.shape[1]:
             raise GeometryError(
-                f"it has {counted(x.shape[1], 'channel')} where the normalization expects {tensor.numel()}; "
-                f"build it for {x.shape[1]}"
+                f"it has {counted(x.shape[1], 'channel')} where the normalization expects "
+                f"{tensor.numel()}; build it for {x.shape[1]}"
             )
     return x.shape
 
