@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnlab.course.exercises import ch10
+from cnnlab.course.exercises import ch10, ch10_answers
 from cnnlab.course.explorers.ch10_step import LONG, draw, lasting, timeline
 from tests.course.chapter import stored_cells, texts
 
@@ -35,6 +35,11 @@ CLAIMS = {
     ),
     "what choosing by the test adds": ("10-honest-verdict", "choosing by the test adds"),
     "resumed to the bit": ("10-resume-verdict", "resumed 4 80 0"),
+    "a larger batch loses, and the rule wins most of it back": (
+        "10-batch",
+        "lost by the larger batch on average above 5 \u2713",
+    ),
+    "the rule of the rate": ("10-batch", "won back by the rule on average above 3 \u2713"),
     "two processes learn the same": (
         "10-two-verdict",
         "largest difference of a loss below 0.001 \u2713",
@@ -117,23 +122,112 @@ def test_the_picture_says_its_verdict():
 def test_every_repair_of_the_five_faults_is_told_from_the_rest():
     """With one fault left, that one is named; the given code has all five."""
     judge = ch10.exercises.epoch.judge
-    assert "All five" in judge(ch10.epoch_with_five_faults).message
+    assert "All five" in judge(ch10_answers.epoch_with_five_faults).message
     for answer, words in (
-        (ch10._without_zero_grad, "adds to the gradients"),
-        (ch10._never_eval, "model.eval() before the validation"),
-        (ch10._never_train, "model.train() first"),
-        (ch10._rate_twice, "falls twice as fast"),
-        (ch10._per_batch, "one of images, not of batches"),
+        (ch10_answers._without_zero_grad, "adds to the gradients"),
+        (ch10_answers._never_eval, "model.eval() before the validation"),
+        (ch10_answers._never_train, "model.train() first"),
+        (ch10_answers._rate_twice, "falls twice as fast"),
+        (ch10_answers._per_batch, "one of images, not of batches"),
     ):
         assert words in judge(answer).message
-    assert judge(ch10.run_epoch).passed
+    assert judge(ch10_answers.run_epoch).passed
 
 
-def test_the_cell_holds_the_code_with_five_faults():
+@pytest.mark.parametrize(
+    "name, function, words",
+    [
+        ("epoch", "run_epoch", "All five"),
+        ("clock", "my_timing", "All four"),
+        ("resume", "Checkpoint", "All four"),
+    ],
+)
+def test_the_cell_holds_the_code_with_all_faults(name, function, words):
     space = {"torch": torch, "F": torch.nn.functional}
-    source = stored_cells("10")["10-ex-epoch"].source
-    exec(source[: source.index("ex.epoch.check")], space)
-    assert "All five" in ch10.exercises.epoch.judge(space["run_epoch"]).message
+    source = stored_cells("10")[f"10-ex-{name}"].source
+    exec(source[: source.index(f"ex.{name}.check")], space)
+    assert words in getattr(ch10.exercises, name).judge(space[function]).message
+
+
+@pytest.mark.parametrize("warm", [1, 2, 3, 4, 5])
+def test_any_number_of_calls_may_come_before_the_timed_ones(warm):
+    def timing(call, wait, clock, waits=True):
+        for _ in range(warm):
+            call()
+        if waits:
+            wait()
+        times = []
+        for _ in range(5):
+            began = clock()
+            call()
+            wait()
+            times.append(1000 * (clock() - began))
+        return sorted(times)[2]
+
+    judge = ch10.exercises.clock.judge
+    assert judge(timing).passed
+    assert not judge(lambda call, wait, clock: timing(call, wait, clock, waits=False)).passed
+
+
+def test_the_device_of_the_check_keeps_time():
+    """By hand: 30 ms stand in the queue; 0.5 ms to hand a piece over, then 7 and 8 ms of work."""
+    device = ch10_answers.Device((8.0, 9.0), first=7.0, queued=30.0, launch=0.5)
+    began = device.clock()
+    for call, expected in ((1, 30 + 7), (2, 30 + 7 + 0.5 + 9), (3, 30 + 7 + 2 * 0.5 + 9 + 8)):
+        before = device.clock()
+        device.call()
+        assert 1000 * (device.clock() - before) == pytest.approx(0.5)
+        device.wait()
+        assert 1000 * (device.clock() - began) == pytest.approx(expected), call
+    device.wait()  # nothing is left
+    assert 1000 * (device.clock() - began) == pytest.approx(55)
+
+
+class InMemory(ch10_answers.Checkpoint):
+    """Writes a file, and reads what the class remembers."""
+
+    last = None
+
+    def save(self, model, optimizer, epoch):
+        super().save(model, optimizer, epoch)
+        InMemory.last = torch.load(self.path)
+
+    def resume(self, model, optimizer):
+        torch.save(InMemory.last, self.path)
+        return super().resume(model, optimizer)
+
+
+class NextEpochKept(ch10_answers.Checkpoint):
+    """Another right one: the number of the next epoch is what it writes, and a bare name tells."""
+
+    def save(self, model, optimizer, epoch):
+        state = model.state_dict(), optimizer.state_dict(), torch.get_rng_state(), epoch + 1
+        torch.save(state, self.path)
+
+    def resume(self, model, optimizer):
+        weights, state, draws, epoch = torch.load(self.path)
+        model.load_state_dict(weights)
+        optimizer.load_state_dict(state)
+        torch.set_rng_state(draws)
+        return epoch
+
+
+def test_a_checkpoint_is_what_stands_in_its_file():
+    judge = ch10.exercises.resume.judge
+    assert judge(NextEpochKept).passed
+    assert "epoch to go on with" in judge(InMemory).message
+
+    class Nothing(ch10_answers.Checkpoint):
+        def save(self, model, optimizer, epoch):
+            pass
+
+    assert "no file" in judge(Nothing).message
+
+    class Wordy(ch10_answers.Checkpoint):
+        def resume(self, model, optimizer):
+            return f"epoch {super().resume(model, optimizer)}"
+
+    assert "a plain int; got the string 'epoch 2'" in judge(Wordy).message
 
 
 @pytest.mark.parametrize(

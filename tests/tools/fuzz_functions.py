@@ -6,10 +6,13 @@ Each is asked of one answer alone; the judge's own observation is not used.
 from __future__ import annotations
 
 import random
+from tempfile import TemporaryDirectory
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from cnnlab.course.exercises.ch10_answers import Device
 
 
 def _halves(build) -> bool:
@@ -252,7 +255,60 @@ def _audits(function) -> list:
     return found
 
 
-BEHAVIOR = {"rename": _renames, "freeze": _trains_a_head, "audit": _audits}
+def _times_a_device(function) -> list:
+    """Devices whose calls take other times, all queued and cold or not."""
+    draw, found = random.Random(10), []
+    for _ in range(40):
+        turns, queued = draw.sample(range(1, 400), 5), draw.choice((0, 900))
+        device = Device(turns, draw.choice((None, 700)), queued, draw.choice((0.0, 0.25)))
+        found.append(float(function(device.call, device.wait, device.clock)))
+    return found
+
+
+def _resumes(checkpoint) -> list:
+    """Trainings with other optimizers and layers, cut after one epoch or three, to their ends."""
+    found = []
+    for cut, make in (
+        (0, lambda net: torch.optim.Adam(net.parameters(), lr=0.05)),
+        (2, lambda net: torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.5)),
+    ):
+
+        def begin():
+            torch.manual_seed(cut)
+            convs = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3)
+            net = nn.Sequential(*convs, nn.Flatten(), nn.Linear(16, 3))
+            return net, make(net)
+
+        torch.manual_seed(cut + 1)
+        images, labels = 1 + torch.randn(8, 1, 4, 4), torch.arange(8) % 3
+        net, optimizer = begin()
+        with TemporaryDirectory() as folder:
+            for epoch in range(cut + 1):
+                _epoch(net, optimizer, images, labels)
+                checkpoint(f"{folder}/file").save(net, optimizer, epoch)
+            again, fresh = begin()
+            torch.rand(5)
+            start = checkpoint(f"{folder}/file").resume(again, fresh)
+        for _ in range(start, cut + 3):
+            _epoch(again, fresh, images, labels)
+        found.append((start, [value.clone() for value in again.state_dict().values()]))
+    return found
+
+
+def _epoch(net, optimizer, images, labels) -> None:
+    net.train()
+    optimizer.zero_grad()
+    F.cross_entropy(net(images), labels).backward()
+    optimizer.step()
+
+
+BEHAVIOR = {
+    "rename": _renames,
+    "freeze": _trains_a_head,
+    "audit": _audits,
+    "clock": _times_a_device,
+    "resume": _resumes,
+}
 
 
 # -- fresh cases of functions, wider than those the judge draws

@@ -24,7 +24,17 @@ from cnnlab.course.exercises.exercise import Exercise
 from cnnlab.course.exercises.sandbox import restored
 
 Style = tuple[str, object, str]
-RETURN_NO_MODULE = ("collapse", "all_gone", "loop", "epoch", "rename", "freeze", "audit")
+RETURN_NO_MODULE = (
+    "collapse",
+    "all_gone",
+    "loop",
+    "epoch",
+    "clock",
+    "resume",
+    "rename",
+    "freeze",
+    "audit",
+)
 
 
 def styles(exercise: Exercise) -> Iterator[Style]:

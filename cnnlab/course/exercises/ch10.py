@@ -2,202 +2,43 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
-import torch
-import torch.nn.functional as F
-from torch import nn
-
-from cnnlab.course.exercises.built import must_be_function
+from cnnlab.course.exercises.ch10_answers import (
+    Checkpoint,
+    CheckpointWithFourFaults,
+    _cold,
+    _cold_and_queued,
+    _fastest,
+    _in_seconds,
+    _last_only,
+    _mean,
+    _mean_of_a_queue,
+    _never_eval,
+    _never_train,
+    _never_waits,
+    _never_zeroed,
+    _OtherDraws,
+    _per_batch,
+    _queued,
+    _rate_ignored,
+    _rate_late,
+    _rate_twice,
+    _SameEpoch,
+    _softmax_twice,
+    _without_zero_grad,
+    _WithoutBuffers,
+    _WithoutMomentum,
+    _zeroed_late,
+    epoch_with_five_faults,
+    my_fit,
+    my_timing,
+    observe_checkpoint,
+    observe_epoch,
+    observe_fit,
+    observe_timing,
+    run_epoch,
+    timing_with_four_faults,
+)
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
-from cnnlab.course.exercises.sandbox import called
-
-# -- losses: the loop itself
-
-
-def my_fit(model, batches, rates):
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    losses = []
-    model.train()
-    for (images, labels), rate in zip(batches, rates):
-        optimizer.param_groups[0]["lr"] = rate
-        loss = F.cross_entropy(model(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-def _zeroed_late(model, batches, rates, late=True):
-    """Gradients are set to zero between backward() and step(); without `late` never."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    losses = []
-    for (images, labels), rate in zip(batches, rates):
-        optimizer.param_groups[0]["lr"] = rate
-        loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        if late:
-            optimizer.zero_grad()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
-def _never_zeroed(model, batches, rates):
-    return _zeroed_late(model, batches, rates, late=False)
-
-
-def _rate_ignored(model, batches, rates):
-    return my_fit(model, batches, [0.1] * len(rates))
-
-
-def _rate_late(model, batches, rates):
-    return my_fit(model, batches, [0.1, *rates[:-1]])
-
-
-def _softmax_twice(model, batches, rates):
-    return my_fit(nn.Sequential(model, nn.Softmax(dim=1)), batches, rates)
-
-
-def _last_only(model, batches, rates):
-    return my_fit(model, batches, rates)[-1]
-
-
-def _observe_fit(answer):
-    must_be_function(answer)
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
-    batches = [(torch.randn(12, 1, 4, 4), torch.randint(3, (12,))) for _ in range(4)]
-    before = [p.detach().clone() for p in model.parameters()]
-    losses = called(answer, my_fit, model, batches, [0.5, 1.0, 0.25, 2.0])
-    if isinstance(losses, (list, tuple)) and any(torch.is_tensor(loss) for loss in losses):
-        raise ValueError(
-            "the losses are tensors: each keeps its whole graph in memory; keep loss.item()"
-        )
-    moved = sum(float((p.detach() - b).abs().sum()) for p, b in zip(model.parameters(), before))
-    return {
-        "losses of four steps with rates 0.5, 1, 0.25, 2": losses,
-        "how far the weights went": round(moved, 3),
-    }
-
-
-# -- epoch: five faults
-
-
-def run_epoch(model, optimizer, train, val, rate):
-    model.train()
-    losses = []
-    for step, (images, labels) in enumerate(train):
-        optimizer.param_groups[0]["lr"] = rate(step)
-        loss = F.cross_entropy(model(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    model.eval()
-    right = count = 0
-    with torch.no_grad():
-        for images, labels in val:
-            right += (model(images).argmax(dim=1) == labels).sum().item()
-            count += len(labels)
-    return losses, right / count
-
-
-def epoch_with_five_faults(model, optimizer, train, val, rate):
-    losses = []
-    for step, (images, labels) in enumerate(train):
-        optimizer.param_groups[0]["lr"] = rate(2 * step)
-        loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss)
-    right = 0
-    for images, labels in val:
-        right += (model(images).argmax(dim=1) == labels).sum().item()
-    return losses, right / len(val)
-
-
-def _without_zero_grad(model, optimizer, train, val, rate):
-    zero_grad, optimizer.zero_grad = optimizer.zero_grad, lambda: None
-    try:
-        return run_epoch(model, optimizer, train, val, rate)
-    finally:
-        optimizer.zero_grad = zero_grad
-
-
-def _never_eval(model, optimizer, train, val, rate):
-    losses = run_epoch(model, optimizer, train, val, rate)[0]
-    return losses, _score(model.train(), val)
-
-
-def _never_train(model, optimizer, train, val, rate):
-    class Still(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = model.eval()
-
-        def train(self, mode=True):
-            return self
-
-        def forward(self, x):
-            return self.inner(x)
-
-    return run_epoch(Still(), optimizer, train, val, rate)
-
-
-def _rate_twice(model, optimizer, train, val, rate):
-    return run_epoch(model, optimizer, train, val, lambda step: rate(2 * step))
-
-
-def _per_batch(model, optimizer, train, val, rate):
-    losses, share = run_epoch(model, optimizer, train, val, rate)
-    return losses, share * sum(len(labels) for _, labels in val) / len(val)
-
-
-def _score(model, val):
-    with torch.no_grad():
-        right = [(model(images).argmax(dim=1) == labels).float() for images, labels in val]
-    return torch.cat(right).mean().item()
-
-
-def _is_number(value):
-    return isinstance(value, Real) or torch.is_tensor(value) and value.numel() == 1
-
-
-def _observe_epoch(answer):
-    must_be_function(answer)
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 4)
-    )
-    model.eval()  # as an epoch before it left it
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    # Shifted and stretched, so that batch norm's own statistics and a batch's differ.
-    before = [p.detach().clone() for p in model.parameters()]
-    train = [(3 + 2 * torch.randn(16, 1, 4, 4), torch.randint(4, (16,))) for _ in range(5)]
-    val = [(3 + 2 * torch.randn(n, 1, 4, 4), torch.randint(4, (n,))) for n in (20, 7)]
-    asked = []
-
-    def rate(step):
-        asked.append(step)
-        return 0.1 / (1 + step)
-
-    found = called(answer, run_epoch, model, optimizer, train, val, rate)
-    if not isinstance(found, tuple) or len(found) != 2:
-        raise ValueError("the function must return two things: losses, share of val right")
-    losses, share = found
-    if not isinstance(losses, (list, tuple)) or not all(map(_is_number, [*losses, share])):
-        raise ValueError("return a list of numbers, the losses, and one number, the share")
-    moved = sum(float((p.detach() - b).abs().sum()) for p, b in zip(model.parameters(), before))
-    return {
-        "plain numbers, not tensors, are kept": not any(torch.is_tensor(loss) for loss in losses),
-        "steps for which the rate was asked": asked,
-        "losses": [float(torch.as_tensor(loss).detach()) for loss in losses],
-        "share of the validation images right": float(share),
-        "how far the weights went": round(moved, 3),
-    }
-
 
 exercises = Exercises(
     Exercise(
@@ -245,7 +86,7 @@ exercises = Exercises(
         "implement",
         8,
         my_fit,
-        observe=_observe_fit,
+        observe=observe_fit,
         tolerance=1e-4,
         mistakes=(
             Mistake(
@@ -280,7 +121,7 @@ exercises = Exercises(
         "spot the bug",
         8,
         run_epoch,
-        observe=_observe_epoch,
+        observe=observe_epoch,
         tolerance=1e-4,
         mistakes=(
             Mistake(
@@ -316,5 +157,140 @@ exercises = Exercises(
         ),
         note="train(), zero_grad, item(), the step's own rate, eval(), a share of the images: six "
         "lines that no error message reminds you of.",
+    ),
+    Exercise(
+        "batch",
+        "A larger batch",
+        "compute",
+        3,
+        (1960, 0.4),
+        mistakes=(
+            Mistake(
+                (1960, 0.1),
+                "The steps are right. A quarter of them, each as long as before, goes a quarter "
+                "of the way: the rate must make up for it.",
+            ),
+            Mistake(
+                (1960, 0.2),
+                "The steps are right. The square root of 4 is another rule than the one asked for; "
+                "this one takes the rate times 4.",
+            ),
+            Mistake((1960, 0.025), "The steps are right. Fewer steps must be longer, not shorter."),
+            Mistake(
+                (1955, 0.4),
+                "The rate is right. The steps are not a quarter of 7,820: round up 50,000 / 512 "
+                "in each epoch.",
+            ),
+            Mistake(
+                (1954, 0.4),
+                "The rate is right. Each epoch begins a new batch: round up 50,000 / 512 first.",
+            ),
+            Mistake(
+                (1940, 0.4),
+                "The rate is right. The last batch of an epoch is not full, and still is a step: "
+                "round up.",
+            ),
+            Mistake((98, 0.4), "The rate is right. That is one epoch."),
+        ),
+        hints=("Steps of an epoch: 50,000 / 512, rounded up.", "The batch is 4 times as large."),
+        note="A batch k times as large: k times fewer steps, each with k times the rate. A rule of "
+        "thumb: it ends where the rate gets too large for any step.",
+        working="98 * 20, 4 * 0.1",
+    ),
+    Exercise(
+        "clock",
+        "Time a device that does not wait",
+        "spot the bug",
+        6,
+        my_timing,
+        observe=observe_timing,
+        tolerance=1e-4,
+        mistakes=(
+            Mistake(
+                timing_with_four_faults,
+                "All four are still there. The first: it tells how long it takes to hand the work "
+                "over, not to do it. What comes back when the device is done?",
+            ),
+            Mistake(
+                _never_waits,
+                "That is the time to hand the work over: after each call(), wait() before the "
+                "clock is read.",
+            ),
+            Mistake(
+                _cold,
+                "The first call is among the five, and it is slow: make one call before, and "
+                "wait() for it.",
+            ),
+            Mistake(
+                _cold_and_queued,
+                "The first of the five timings holds more than a call: the work that stood in the "
+                "queue, and what only a first call needs. One call and a wait() before them.",
+            ),
+            Mistake(
+                _queued,
+                "The first timing holds the rest of the call before it: wait() for that one, too.",
+            ),
+            Mistake(
+                _mean,
+                "That is the mean: one disturbed call spoils it. The median is asked for: the "
+                "middle one of the five, sorted.",
+            ),
+            Mistake(
+                _fastest, "That is the fastest. The median is asked for: the middle one of five."
+            ),
+            Mistake(
+                _mean_of_a_queue,
+                "One time for five calls in a row is a mean, and one disturbed call spoils it: "
+                "time each of the five, and take the median.",
+            ),
+            Mistake(_in_seconds, "Those are seconds; milliseconds are asked for."),
+        ),
+        hints=(
+            "Before anything is timed: one call(), then wait().",
+            "Around each call: began = clock(), call(), wait(), and clock() again.",
+            "sorted(times)[2] is the median of five; a second has 1000 milliseconds.",
+        ),
+        note="Warm up; wait before the clock is read, each time; median or fastest, not the mean. "
+        "With CUDA: torch.cuda.synchronize().",
+    ),
+    Exercise(
+        "resume",
+        "A checkpoint with four gaps",
+        "spot the bug",
+        8,
+        Checkpoint,
+        observe=observe_checkpoint,
+        tolerance=1e-4,
+        mistakes=(
+            Mistake(
+                CheckpointWithFourFaults,
+                "All four are still there. The first: epoch 1 was done, and it runs again.",
+            ),
+            Mistake(
+                _SameEpoch,
+                "One left: the epoch that was done runs again. Go on with the next one.",
+            ),
+            Mistake(
+                _WithoutBuffers,
+                "One left: batch norm's running values are not parameters. model.state_dict() "
+                "holds both.",
+            ),
+            Mistake(
+                _WithoutMomentum,
+                "One left: the optimizer forgets its momentum. It has a state_dict() too.",
+            ),
+            Mistake(
+                _OtherDraws,
+                "One left: dropout draws other numbers than it would have. torch.get_rng_state() "
+                "tells where the random numbers stand, torch.set_rng_state() puts them back.",
+            ),
+        ),
+        hints=(
+            "epoch is the last one that was done: resume gives the one after it.",
+            "model.state_dict() in place of the parameters, and a plain load_state_dict.",
+            "optimizer.state_dict() and torch.get_rng_state() belong into the file.",
+        ),
+        note="Weights, buffers, optimizer, random numbers, and where one stood: with one of them "
+        "missing a resumed run goes on, and is another run.",
     ),
 )

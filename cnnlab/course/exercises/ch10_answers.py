@@ -1,0 +1,451 @@
+"""Answers to the exercises of chapter 10: right ones, known mistakes, and what is looked at."""
+
+from __future__ import annotations
+
+from numbers import Real
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cnnlab.course.exercises.built import must_be_function
+from cnnlab.course.exercises.judge import describe
+from cnnlab.course.exercises.sandbox import called
+
+# -- losses: the loop itself
+
+
+def my_fit(model, batches, rates):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    model.train()
+    for (images, labels), rate in zip(batches, rates):
+        optimizer.param_groups[0]["lr"] = rate
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def _zeroed_late(model, batches, rates, late=True):
+    """Gradients are set to zero between backward() and step(); without `late` never."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for (images, labels), rate in zip(batches, rates):
+        optimizer.param_groups[0]["lr"] = rate
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        if late:
+            optimizer.zero_grad()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def _never_zeroed(model, batches, rates):
+    return _zeroed_late(model, batches, rates, late=False)
+
+
+def _rate_ignored(model, batches, rates):
+    return my_fit(model, batches, [0.1] * len(rates))
+
+
+def _rate_late(model, batches, rates):
+    return my_fit(model, batches, [0.1, *rates[:-1]])
+
+
+def _softmax_twice(model, batches, rates):
+    return my_fit(nn.Sequential(model, nn.Softmax(dim=1)), batches, rates)
+
+
+def _last_only(model, batches, rates):
+    return my_fit(model, batches, rates)[-1]
+
+
+def observe_fit(answer):
+    must_be_function(answer)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+    batches = [(torch.randn(12, 1, 4, 4), torch.randint(3, (12,))) for _ in range(4)]
+    before = [p.detach().clone() for p in model.parameters()]
+    losses = called(answer, my_fit, model, batches, [0.5, 1.0, 0.25, 2.0])
+    if isinstance(losses, (list, tuple)) and any(torch.is_tensor(loss) for loss in losses):
+        raise ValueError(
+            "the losses are tensors: each keeps its whole graph in memory; keep loss.item()"
+        )
+    moved = sum(float((p.detach() - b).abs().sum()) for p, b in zip(model.parameters(), before))
+    return {
+        "losses of four steps with rates 0.5, 1, 0.25, 2": losses,
+        "how far the weights went": round(moved, 3),
+    }
+
+
+# -- epoch: five faults
+
+
+def run_epoch(model, optimizer, train, val, rate):
+    model.train()
+    losses = []
+    for step, (images, labels) in enumerate(train):
+        optimizer.param_groups[0]["lr"] = rate(step)
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    model.eval()
+    right = count = 0
+    with torch.no_grad():
+        for images, labels in val:
+            right += (model(images).argmax(dim=1) == labels).sum().item()
+            count += len(labels)
+    return losses, right / count
+
+
+def epoch_with_five_faults(model, optimizer, train, val, rate):
+    losses = []
+    for step, (images, labels) in enumerate(train):
+        optimizer.param_groups[0]["lr"] = rate(2 * step)
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss)
+    right = 0
+    for images, labels in val:
+        right += (model(images).argmax(dim=1) == labels).sum().item()
+    return losses, right / len(val)
+
+
+def _without_zero_grad(model, optimizer, train, val, rate):
+    zero_grad, optimizer.zero_grad = optimizer.zero_grad, lambda: None
+    try:
+        return run_epoch(model, optimizer, train, val, rate)
+    finally:
+        optimizer.zero_grad = zero_grad
+
+
+def _never_eval(model, optimizer, train, val, rate):
+    losses = run_epoch(model, optimizer, train, val, rate)[0]
+    return losses, _score(model.train(), val)
+
+
+def _never_train(model, optimizer, train, val, rate):
+    class Still(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = model.eval()
+
+        def train(self, mode=True):
+            return self
+
+        def forward(self, x):
+            return self.inner(x)
+
+    return run_epoch(Still(), optimizer, train, val, rate)
+
+
+def _rate_twice(model, optimizer, train, val, rate):
+    return run_epoch(model, optimizer, train, val, lambda step: rate(2 * step))
+
+
+def _per_batch(model, optimizer, train, val, rate):
+    losses, share = run_epoch(model, optimizer, train, val, rate)
+    return losses, share * sum(len(labels) for _, labels in val) / len(val)
+
+
+def _score(model, val):
+    with torch.no_grad():
+        right = [(model(images).argmax(dim=1) == labels).float() for images, labels in val]
+    return torch.cat(right).mean().item()
+
+
+def _is_number(value):
+    return isinstance(value, Real) or torch.is_tensor(value) and value.numel() == 1
+
+
+def observe_epoch(answer):
+    must_be_function(answer)
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 4)
+    )
+    model.eval()  # as an epoch before it left it
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    # Shifted and stretched, so that batch norm's own statistics and a batch's differ.
+    before = [p.detach().clone() for p in model.parameters()]
+    train = [(3 + 2 * torch.randn(16, 1, 4, 4), torch.randint(4, (16,))) for _ in range(5)]
+    val = [(3 + 2 * torch.randn(n, 1, 4, 4), torch.randint(4, (n,))) for n in (20, 7)]
+    asked = []
+
+    def rate(step):
+        asked.append(step)
+        return 0.1 / (1 + step)
+
+    found = called(answer, run_epoch, model, optimizer, train, val, rate)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise ValueError("the function must return two things: losses, share of val right")
+    losses, share = found
+    if not isinstance(losses, (list, tuple)) or not all(map(_is_number, [*losses, share])):
+        raise ValueError("return a list of numbers, the losses, and one number, the share")
+    moved = sum(float((p.detach() - b).abs().sum()) for p, b in zip(model.parameters(), before))
+    return {
+        "plain numbers, not tensors, are kept": not any(torch.is_tensor(loss) for loss in losses),
+        "steps for which the rate was asked": asked,
+        "losses": [float(torch.as_tensor(loss).detach()) for loss in losses],
+        "share of the validation images right": float(share),
+        "how far the weights went": round(moved, 3),
+    }
+
+
+# -- clock: a device that does not wait
+
+
+def my_timing(call, wait, clock):
+    call()
+    wait()
+    times = []
+    for _ in range(5):
+        began = clock()
+        call()
+        wait()
+        times.append(1000 * (clock() - began))
+    return sorted(times)[2]
+
+
+def timing_with_four_faults(call, wait, clock):
+    times = []
+    for _ in range(5):
+        began = clock()
+        call()
+        times.append(clock() - began)
+    return sum(times) / 5
+
+
+def _never_waits(call, wait, clock):
+    return my_timing(call, lambda: None, clock)
+
+
+def _five(call, wait, clock):
+    times = []
+    for _ in range(5):
+        began = clock()
+        call()
+        wait()
+        times.append(1000 * (clock() - began))
+    return times
+
+
+def _cold(call, wait, clock):
+    wait()
+    return sorted(_five(call, wait, clock))[2]
+
+
+def _cold_and_queued(call, wait, clock):
+    return sorted(_five(call, wait, clock))[2]
+
+
+def _queued(call, wait, clock):
+    call()
+    return sorted(_five(call, wait, clock))[2]
+
+
+def _mean(call, wait, clock):
+    call()
+    wait()
+    return sum(_five(call, wait, clock)) / 5
+
+
+def _mean_of_a_queue(call, wait, clock):
+    call()
+    wait()
+    began = clock()
+    for _ in range(5):
+        call()
+    wait()
+    return 1000 * (clock() - began) / 5
+
+
+def _fastest(call, wait, clock):
+    call()
+    wait()
+    return min(_five(call, wait, clock))
+
+
+def _in_seconds(call, wait, clock):
+    return my_timing(call, wait, clock) / 1000
+
+
+class Device:
+    """Works through what it is handed, one piece after the other; its clock moves only here.
+
+    Times are in milliseconds: `first` for the first call, `later` in turn from then on, `queued`
+    for what somebody left in the queue, `launch` to hand a piece over.
+    """
+
+    def __init__(self, later, first=None, queued=0.0, launch=0.01):
+        self.later, self.first, self.launch = later, first, launch
+        self.now, self.idle_at, self.calls = 1000.0, 1000.0 + queued, 0
+
+    def call(self):
+        took = self.later[self.calls % len(self.later)]
+        if self.calls == 0 and self.first is not None:
+            took = self.first
+        self.calls += 1
+        self.now += self.launch
+        self.idle_at = max(self.idle_at, self.now) + took
+
+    def wait(self):
+        self.now = max(self.now, self.idle_at)
+
+    def clock(self):
+        return self.now / 1000
+
+
+def observe_timing(answer):
+    must_be_function(answer)
+    # Five times in turn: whichever five calls are timed, the median is the same. A first timing
+    # that is too long changes it in one device or the other, wherever in the turn it falls.
+    turns = (4.1, 4.0, 31.0, 4.2, 4.3)
+    found = {}
+    for label, device in {
+        "calls of about 4 ms, one of 31": Device(turns),
+        "a first call of 90 ms, then about 4": Device(turns, first=90.0),
+        "50 ms of work left in the queue, then calls of about 4": Device(turns, queued=50.0),
+        "calls of about 200 ms": Device((200.0, 210.0, 190.0, 700.0, 205.0), launch=0.5),
+    }.items():
+        found[label] = called(answer, my_timing, device.call, device.wait, device.clock)
+    return found
+
+
+# -- resume: what a checkpoint must hold
+
+
+class Checkpoint:
+    def __init__(self, path):
+        self.path = path
+
+    def save(self, model, optimizer, epoch):
+        kept = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "epoch": epoch,
+        }
+        torch.save(kept, self.path)
+
+    def resume(self, model, optimizer):
+        kept = torch.load(self.path)
+        model.load_state_dict(kept["model"])
+        optimizer.load_state_dict(kept["optimizer"])
+        torch.set_rng_state(kept["random"])
+        return kept["epoch"] + 1
+
+
+class CheckpointWithFourFaults:
+    def __init__(self, path):
+        self.path = path
+
+    def save(self, model, optimizer, epoch):
+        weights = dict(model.named_parameters())
+        torch.save({"weights": weights, "epoch": epoch}, self.path)
+
+    def resume(self, model, optimizer):
+        kept = torch.load(self.path)
+        model.load_state_dict(kept["weights"], strict=False)
+        return kept["epoch"]
+
+
+class _WithoutBuffers(Checkpoint):
+    def resume(self, model, optimizer):
+        before = {name: value.clone() for name, value in model.named_buffers()}
+        epoch = super().resume(model, optimizer)
+        for name, value in model.named_buffers():
+            value.copy_(before[name])
+        return epoch
+
+
+class _WithoutMomentum(Checkpoint):
+    def resume(self, model, optimizer):
+        epoch = super().resume(model, optimizer)
+        optimizer.state.clear()
+        return epoch
+
+
+class _SameEpoch(Checkpoint):
+    def resume(self, model, optimizer):
+        return super().resume(model, optimizer) - 1
+
+
+class _OtherDraws(Checkpoint):
+    def resume(self, model, optimizer):
+        now = torch.get_rng_state()
+        epoch = super().resume(model, optimizer)
+        torch.set_rng_state(now)
+        return epoch
+
+
+def _network():
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5)
+    )
+    net.append(nn.Linear(8, 3))
+    return net, torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+
+
+def _train(net, optimizer, batches):
+    net.train()
+    for images, labels in batches:
+        optimizer.zero_grad()
+        F.cross_entropy(net(images), labels).backward()
+        optimizer.step()
+
+
+def _apart(one, other):
+    """The largest difference of two lists of tensors, in six digits."""
+    return round(max(float((a.detach() - b.detach()).abs().max()) for a, b in zip(one, other)), 6)
+
+
+def _momenta(net, optimizer):
+    """The running sums that SGD with momentum keeps, zero where it keeps none."""
+    found = [optimizer.state[p].get("momentum_buffer") for p in net.parameters()]
+    return [torch.zeros(1) if kept is None else kept.clone() for kept in found]
+
+
+def observe_checkpoint(answer):
+    if not callable(answer):
+        raise ValueError("give the class itself, without calling it")
+    torch.manual_seed(0)
+    batches = [(2 + torch.randn(6, 1, 4, 4), torch.randint(3, (6,))) for _ in range(3)]
+    with TemporaryDirectory() as folder:
+        net, optimizer = _network()
+        for epoch in range(2):
+            _train(net, optimizer, batches)
+            called(answer, Checkpoint, f"{folder}/run").save(net, optimizer, epoch)
+        if not Path(folder, "run").is_file():
+            raise ValueError("after save there is no file at `path`")
+        weights, running = ([v.clone() for v in one()] for one in (net.parameters, net.buffers))
+        momenta, draws = _momenta(net, optimizer), torch.get_rng_state()
+        # Another run saves its own, and the first one's file is taken to another machine.
+        Path(folder, "run").rename(Path(folder, "taken along"))
+        other = _network()
+        _train(*other, batches)
+        called(answer, Checkpoint, f"{folder}/other").save(*other, 5)
+
+        again, fresh = _network()
+        torch.manual_seed(99)
+        start = called(answer, Checkpoint, f"{folder}/taken along").resume(again, fresh)
+        if type(start) is not int:
+            raise ValueError(
+                f"resume must return the number of an epoch, a plain int; got {describe(start)}"
+            )
+    return {
+        "the epoch to go on with, after epochs 0 and 1": start,
+        "weights, from those at the cut": _apart(again.parameters(), weights),
+        "batch norm's running values, from those at the cut": _apart(again.buffers(), running),
+        "momentum, from that at the cut": _apart(_momenta(again, fresh), momenta),
+        "dropout goes on drawing where it stood": bool(torch.equal(torch.get_rng_state(), draws)),
+    }
