@@ -154,7 +154,7 @@ def test_macs_against_the_values_of_pytorch(size, width, deep, kernel, stride, p
 
 def test_the_block_in_the_notebook_is_the_diagnosed_one(cells):
     space = {"nn": nn}
-    exec(cells["01-ex-separable-check"].source.split("repaired")[0], space)
+    exec(cells["01-ex-separable-check"].source.split("Repaired")[0], space)
     verdict = ch01.exercises.separable.check(space["Separable"])
     assert verdict.status == "wrong" and "36,864 weights" in verdict.message
     assert ch01.exercises.separable.check(ch01_answers.Separable).passed

@@ -113,7 +113,7 @@ def test_each_exercise_has_its_cell(cells):
 
 def test_the_block_in_the_notebook_is_the_diagnosed_one(cells):
     space = {"nn": nn}
-    exec(cells["02-ex-block"].source.split("\nFixed")[0], space)
+    exec(cells["02-ex-block"].source.split("\nRepaired")[0], space)
     verdict = ch02.exercises.block.check(space["Block"])
     assert verdict.status == "wrong" and "sees rows 6 to 8" in verdict.message
 

@@ -130,7 +130,7 @@ def _seen_in_block(block):
     module = block if isinstance(block, nn.Module) else called(block, Block, 2)
     if not isinstance(module, nn.Module):
         raise ValueError(
-            "check the class itself: ex.block.check(Fixed), where Fixed(channels) "
+            "check the class itself: ex.block.check(Repaired), where Repaired(channels) "
             "makes an nn.Module"
         )
     shape = tuple(output_of(module, torch.rand(1, 2, 17, 17)).shape)
