@@ -65,7 +65,8 @@ class Result:
 
     def row(self) -> tuple[str, str, str]:
         claim = self.claim()
-        tick = f"{claim} {HOLDS if self.holds else FAILS}" if claim else ""
+        # A no-break space: in a narrow window the tick does not stand on a line of its own.
+        tick = f"{claim}\u00a0{HOLDS if self.holds else FAILS}" if claim else ""
         return self.name, tick, measured(f"{self.said()} {self.unit}".strip())
 
     def _digits(self, value: float) -> str:

@@ -164,7 +164,7 @@ def test_published_weights_are_fetched_and_the_photographs_served(served, capsys
     space["classify"]("mobilenet_v2")
     said = capsys.readouterr().out
     assert said.count("word ") == 10 and "upside down" in said
-    assert "below 0.0001 \u2713" in said
+    assert "below 0.0001\u00a0\u2713" in said
     assert len(served) == 1
     space["classify"]("mobilenet_v2")
     assert len(served) == 1  # found, not fetched again

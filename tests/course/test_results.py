@@ -24,13 +24,13 @@ def test_a_row_shows_mean_range_claim_and_tick(capsys):
     out = shown(capsys, result("plain-56", [1.9, 2.2, 2.0], "nats", above=1.5))
     assert out.startswith("Loss, three starts\n")
     assert re.search(
-        r"plain-56 +each above 1\.5 \u2713 +\u20392\.03 \(1\.9 to 2\.2\) nats\u203a", out
+        r"plain-56 +each above 1\.5\u00a0\u2713 +\u20392\.03 \(1\.9 to 2\.2\) nats\u203a", out
     )
 
 
 def test_a_claim_that_fails_is_crossed_and_said(capsys):
     out = shown(capsys, result("a", [1.0, 2.0], above=1.5), result("b", 0.1, below=1))
-    assert "each above 1.5 \u2717" in out and "below 1 \u2713" in out
+    assert "each above 1.5\u00a0\u2717" in out and "below 1\u00a0\u2713" in out
     assert "Not as in the text: a." in out
 
 

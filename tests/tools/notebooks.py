@@ -200,8 +200,8 @@ def _parts(output):
 # A row of cnnlab.course.results: its claim in words, tick or cross, and the numbers between marks.
 _NUMBER = r"-?[\d,]+(?:\.\d+)?(?:e[-+]\d+)?|-?inf|nan"
 _ROW = re.compile(
-    rf"(on average |each )?(?:above ({_NUMBER}))?(?: and )?(?:below ({_NUMBER}))? "
-    rf"([\u2713\u2717]) +\u2039({_NUMBER})(?: \(({_NUMBER}) to ({_NUMBER})\))?"
+    rf"(on average |each )?(?:above ({_NUMBER}))?(?: and )?(?:below ({_NUMBER}))?"
+    rf"\u00a0([\u2713\u2717]) +\u2039({_NUMBER})(?: \(({_NUMBER}) to ({_NUMBER})\))?"
 )
 
 
