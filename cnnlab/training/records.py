@@ -19,7 +19,7 @@ BEGIN, END = "<!-- records: made by `python -m cnnlab records` -->", "<!-- end o
 def records(folder: Path = FOLDER) -> list[dict]:
     """All records, by data set and model."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
-    return sorted(found, key=lambda r: (r["data"], r["model"], r["recipe"]["epochs"]))
+    return sorted(found, key=lambda r: (r["data"], _built(r), r["recipe"]["epochs"]))
 
 
 def table(found: list[dict]) -> str:
@@ -30,7 +30,7 @@ def table(found: list[dict]) -> str:
         minutes = mean(run["seconds"] for run in runs) / 60
         rows.append(
             (
-                f"`{record['model']}`",
+                _built(record),
                 record["data"],
                 str(record["recipe"]["epochs"]),
                 _share([run["test_accuracy"] for run in runs]),
@@ -49,6 +49,12 @@ def into(text: str, found: list[dict]) -> str:
         raise ValueError(f"no place for the table; expected a line {BEGIN} and below it {END}")
     before, after = text.split(BEGIN)
     return f"{before}{BEGIN}\n\n{table(found)}\n\n{END}{after.split(END, 1)[1]}"
+
+
+def _built(record: dict) -> str:
+    """The model and what it was built with: "`resnet20`, skip=False"."""
+    options = (f", {name}={value}" for name, value in record["build"].items())
+    return f"`{record['model']}`{''.join(options)}"
 
 
 def _share(values: list[float]) -> str:

@@ -10,6 +10,7 @@ from cnnlab.training.records import BEGIN, END, into, records, table
 RUNS = [{"val_accuracy": 0.9, "test_accuracy": share, "seconds": 90.0} for share in (0.8, 0.9)]
 RECORD = {
     "model": "lenet5",
+    "build": {},
     "data": "digits",
     "recipe": {"epochs": 4},
     "runs": RUNS,
@@ -28,6 +29,11 @@ def test_the_table_shows_mean_and_range():
     )
 
 
+def test_two_builds_of_a_model_are_told_apart():
+    plain = table([RECORD | {"build": {"skip": False}}]).splitlines()[-1]
+    assert plain.startswith("| `lenet5`, skip=False | digits | 4 |")
+
+
 def test_the_table_takes_its_place_and_leaves_the_rest():
     text = into(f"before\n{BEGIN}\nold\n{END}\nafter\n", [RECORD])
     assert text.startswith(f"before\n{BEGIN}\n\n| model") and text.endswith(f"|\n\n{END}\nafter\n")
@@ -38,7 +44,7 @@ def test_the_table_takes_its_place_and_leaves_the_rest():
 
 def test_every_record_of_the_course_says_what_was_measured_where_and_with_what():
     for record in records():
-        assert RECORD.keys() | {"name", "build", "versions", "commit", "source"} <= record.keys()
+        assert RECORD.keys() | {"name", "versions", "commit", "source"} <= record.keys()
         date.fromisoformat(record["date"])
         assert record["runs"] and "hostname" not in record
         for run in record["runs"]:
