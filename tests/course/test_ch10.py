@@ -139,7 +139,7 @@ def test_every_repair_of_the_five_faults_is_told_from_the_rest():
     "name, function, words",
     [
         ("epoch", "run_epoch", "All five"),
-        ("clock", "my_timing", "All four"),
+        ("clock", "my_timing", "and in seconds"),
         ("resume", "Checkpoint", "All four"),
     ],
 )
@@ -184,6 +184,59 @@ def test_the_device_of_the_check_keeps_time():
     assert 1000 * (device.clock() - began) == pytest.approx(55)
 
 
+def test_other_averages_and_other_counts_are_no_median_of_five():
+    def timed(call, wait, clock, warm=1, count=5, inside=False):
+        for _ in range(warm):
+            call()
+        wait()
+        times = []
+        for _ in range(count):
+            began = clock()
+            if inside:  # each timing holds the call before it
+                wait()
+            call()
+            if not inside:
+                wait()
+            times.append(1000 * (clock() - began))
+        return sorted(times)
+
+    judge = ch10.exercises.clock.judge
+    wrong = {
+        "trimmed": lambda *given: sum(timed(*given)[1:4]) / 3,
+        "quartiles": lambda *given: (timed(*given)[1] + timed(*given)[3]) / 2,
+        "the wait inside": lambda *given: timed(*given, inside=True)[2],
+        **{
+            f"{count} calls after {warm}": lambda *given, warm=warm, count=count: timed(
+                *given, warm=warm, count=count
+            )[count // 2]
+            for warm in (1, 2, 3)
+            for count in (1, 3, 7)
+        },
+    }
+    assert [name for name, answer in wrong.items() if judge(answer).passed] == []
+    assert "in seconds" not in judge(lambda *given: timed(*given, warm=3, count=3)[1]).message
+
+
+class SeveralFiles(ch10_answers.Checkpoint):
+    """Right: what is kept lies in several files beside `path`, and counts its own epochs."""
+
+    done = 0
+
+    def save(self, model, optimizer, epoch):
+        self.done += 1
+        kept = {name: value for name, value in model.state_dict().items() if "batches" not in name}
+        torch.save(kept, self.path + "_model.pt")
+        torch.save(optimizer.state_dict(), self.path + "_optimizer.pt")
+        torch.save((torch.get_rng_state(), self.done), self.path + "_rest.pt")
+
+    def resume(self, model, optimizer):
+        model.load_state_dict(torch.load(self.path + "_model.pt"), strict=False)
+        optimizer.load_state_dict(torch.load(self.path + "_optimizer.pt"))
+        draws, done = torch.load(self.path + "_rest.pt")
+        torch.set_rng_state(draws)
+        return done
+
+
 class InMemory(ch10_answers.Checkpoint):
     """Writes a file, and reads what the class remembers."""
 
@@ -198,37 +251,78 @@ class InMemory(ch10_answers.Checkpoint):
         return super().resume(model, optimizer)
 
 
-class NextEpochKept(ch10_answers.Checkpoint):
-    """Another right one: the number of the next epoch is what it writes, and a bare name tells."""
+class DrawsOfTheStart(ch10_answers.Checkpoint):
+    """Keeps where the random numbers stood when the program began."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.draws = torch.get_rng_state()
 
     def save(self, model, optimizer, epoch):
-        state = model.state_dict(), optimizer.state_dict(), torch.get_rng_state(), epoch + 1
-        torch.save(state, self.path)
+        super().save(model, optimizer, epoch)
+        torch.save(torch.load(self.path) | {"random": self.draws}, self.path)
+
+
+class Stands(ch10_answers.Checkpoint):
+    """Learns nothing any more."""
 
     def resume(self, model, optimizer):
-        weights, state, draws, epoch = torch.load(self.path)
-        model.load_state_dict(weights)
-        optimizer.load_state_dict(state)
-        torch.set_rng_state(draws)
+        epoch = super().resume(model, optimizer)
+        optimizer.param_groups[0]["lr"] = 0.0
         return epoch
 
 
-def test_a_checkpoint_is_what_stands_in_its_file():
-    judge = ch10.exercises.resume.judge
-    assert judge(NextEpochKept).passed
-    assert "epoch to go on with" in judge(InMemory).message
+class Halved(ch10_answers.Checkpoint):
+    """Keeps the weights in half precision, and the running model's too."""
 
-    class Nothing(ch10_answers.Checkpoint):
+    def save(self, model, optimizer, epoch):
+        model.half()
+        super().save(model, optimizer, epoch)
+        model.float()
+
+
+class Nothing(ch10_answers.Checkpoint):
+    def save(self, model, optimizer, epoch):
+        pass
+
+
+class Wordy(ch10_answers.Checkpoint):
+    def resume(self, model, optimizer):
+        return f"epoch {super().resume(model, optimizer)}"
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (InMemory, "epoch to go on with"),
+        (DrawsOfTheStart, "dropout draws other numbers"),
+        (Stands, "the next epoch ends with the weights of the run"),
+        (Halved, "weights, from those at the cut"),
+        (Nothing, "no file"),
+        (Wordy, "a whole number; got the string 'epoch 2'"),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_is_told(answer, words):
+    verdict = ch10.exercises.resume.judge(answer)
+    assert not verdict.passed and words in verdict.message
+
+
+def test_a_checkpoint_may_keep_its_things_otherwise():
+    class NextEpochKept(ch10_answers.Checkpoint):
         def save(self, model, optimizer, epoch):
-            pass
+            state = model.state_dict(), optimizer.state_dict(), torch.get_rng_state(), epoch + 1
+            torch.save(state, self.path)
 
-    assert "no file" in judge(Nothing).message
-
-    class Wordy(ch10_answers.Checkpoint):
         def resume(self, model, optimizer):
-            return f"epoch {super().resume(model, optimizer)}"
+            weights, state, draws, epoch = torch.load(self.path)
+            model.load_state_dict(weights)
+            optimizer.load_state_dict(state)
+            torch.set_rng_state(draws)
+            return epoch
 
-    assert "a plain int; got the string 'epoch 2'" in judge(Wordy).message
+    for answer in (NextEpochKept, SeveralFiles):
+        verdict = ch10.exercises.resume.judge(answer)
+        assert verdict.passed, verdict.message
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,13 @@ exercises = Exercises(
                 "The rate is right. The last batch of an epoch is not full, and still is a step: "
                 "round up.",
             ),
+            Mistake(
+                (1953, 0.4),
+                "The rate is right. A step more for what is left over, in each epoch: round up "
+                "50,000 / 512.",
+            ),
             Mistake((98, 0.4), "The rate is right. That is one epoch."),
+            Mistake((0.4, 1960), "The two are right, in the other order: (steps, rate)."),
         ),
         hints=("Steps of an epoch: 50,000 / 512, rounded up.", "The batch is 4 times as large."),
         note="A batch k times as large: k times fewer steps, each with k times the rate. A rule of "
@@ -208,8 +214,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 timing_with_four_faults,
-                "All four are still there. The first: it tells how long it takes to hand the work "
-                "over, not to do it. What comes back when the device is done?",
+                "That is the time to hand the work over, not to do it, and in seconds. What comes "
+                "back when the device is done?",
             ),
             Mistake(
                 _never_waits,
