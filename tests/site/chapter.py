@@ -186,8 +186,6 @@ class Chapter:
 
     def _explorer(self, cell, output) -> str:
         shown = live.called(cell.source)
-        if shown is None:  # a picture that nothing can move
-            return f'<div class="picture">{output.data["image/svg+xml"]}</div>'
         explorer = live.explorer(f"{self.path.stem}/{cell.id}", shown)
         fixed, first = explorer.page(), explorer.shown()
         find = "".join(f"<li>{item}</li>" for item in fixed["find"])

@@ -174,7 +174,7 @@ class Svg:
 
 
 class Drawing:
-    """A finished picture. In a notebook it shows itself as SVG and, where that is refused, PNG."""
+    """A finished picture. A notebook shows it as PNG: JupyterLab does not shrink a bare SVG."""
 
     def __init__(self, svg: str):
         self.svg = svg
@@ -184,10 +184,8 @@ class Drawing:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         width, height = (round(float(size)) for size in _SIZE.search(self.svg).groups())
-        data = {"text/plain": repr(self), "image/svg+xml": self.svg, "image/png": to_png(self.svg)}
-        alt = {"alt": label_of(self.svg)}
-        size = {"width": width, "height": height}
-        return data, {"image/png": size | alt, "image/svg+xml": alt}
+        data = {"text/plain": repr(self), "image/png": to_png(self.svg)}
+        return data, {"image/png": {"width": width, "height": height, "alt": label_of(self.svg)}}
 
 
 def label_of(svg: str) -> str:
