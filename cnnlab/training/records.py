@@ -11,8 +11,10 @@ import json
 from pathlib import Path
 from statistics import mean
 
+from cnnlab._tools import counted
+
 FOLDER = Path(__file__).with_name("records")
-HEAD = ("model", "data", "epochs", "test", "validation", "seeds", "minutes a run", "measured on")
+HEAD = ("model", "data", "epochs", "test", "validation", "seeds", "minutes a run", "measured")
 BEGIN, END = "<!-- records: made by `python -m cnnlab records` -->", "<!-- end of records -->"
 
 
@@ -23,7 +25,8 @@ def records(folder: Path = FOLDER) -> list[dict]:
 
 
 def table(found: list[dict]) -> str:
-    """A Markdown table: of several seeds mean and range."""
+    """A Markdown table, of several seeds mean and range, and a line that names the machines."""
+    places = list(dict.fromkeys(map(_place, found)))
     rows = [HEAD, ["---"] * len(HEAD)]
     for record in found:
         runs = record["runs"]
@@ -37,10 +40,12 @@ def table(found: list[dict]) -> str:
                 _share([run["val_accuracy"] for run in runs]),
                 str(len(runs)),
                 f"{minutes:.1f}",
-                f"{record['machine']}, {record['threads']} thread(s), {record['date']}",
+                record["date"] + f" ({places.index(_place(record)) + 1})" * (len(places) > 1),
             )
         )
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    names = [f"({n}) {name}" for n, name in enumerate(places, 1)] if len(places) > 1 else places
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, "", f"Measured on: {'; '.join(names)}."])
 
 
 def into(text: str, found: list[dict]) -> str:
@@ -49,6 +54,11 @@ def into(text: str, found: list[dict]) -> str:
         raise ValueError(f"no place for the table; expected a line {BEGIN} and below it {END}")
     before, after = text.split(BEGIN)
     return f"{before}{BEGIN}\n\n{table(found)}\n\n{END}{after.split(END, 1)[1]}"
+
+
+def _place(record: dict) -> str:
+    """Where it was measured: "a processor, 1 thread"."""
+    return f"{record['machine']}, {counted(record['threads'], 'thread')}"
 
 
 def _built(record: dict) -> str:

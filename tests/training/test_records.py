@@ -21,22 +21,31 @@ RECORD = {
 
 
 def test_the_table_shows_mean_and_range():
-    head, _, row = table([RECORD]).splitlines()
+    head, _, row, _, places = table([RECORD]).splitlines()
     assert head.startswith("| model | data | epochs | test | validation |")
     assert row == (
         "| `lenet5` | digits | 4 | 85.00% (80.00% to 90.00%) | 90.00% (90.00% to 90.00%) | 2 | 1.5 "
-        "| a processor, 1 thread(s), 2026-11-27 |"
+        "| 2026-11-27 |"
     )
+    assert places == "Measured on: a processor, 1 thread."
+
+
+def test_several_machines_are_numbered():
+    other = RECORD | {"machine": "a card", "threads": 2}
+    *_, first, second, third, _, places = table([RECORD, other, RECORD]).splitlines()
+    assert [row.split("27 ")[1] for row in (first, second, third)] == ["(1) |", "(2) |", "(1) |"]
+    assert places == "Measured on: (1) a processor, 1 thread; (2) a card, 2 threads."
 
 
 def test_two_builds_of_a_model_are_told_apart():
-    plain = table([RECORD | {"build": {"skip": False}}]).splitlines()[-1]
+    plain = table([RECORD | {"build": {"skip": False}}]).splitlines()[2]
     assert plain.startswith("| `lenet5`, skip=False | digits | 4 |")
 
 
 def test_the_table_takes_its_place_and_leaves_the_rest():
     text = into(f"before\n{BEGIN}\nold\n{END}\nafter\n", [RECORD])
-    assert text.startswith(f"before\n{BEGIN}\n\n| model") and text.endswith(f"|\n\n{END}\nafter\n")
+    assert text.startswith(f"before\n{BEGIN}\n\n| model")
+    assert text.endswith(f"thread.\n\n{END}\nafter\n")
     assert "old" not in text and into(text, [RECORD]) == text
     with pytest.raises(ValueError, match="no place for the table; expected a line <!-- records"):
         into("before", [RECORD])
