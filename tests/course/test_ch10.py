@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnlab.course.exercises import ch10, ch10_answers
+from cnnlab.course.exercises.ch10_checkpoint import Checkpoint
 from cnnlab.course.explorers.ch10_step import LONG, draw, lasting, timeline
 from tests.course.chapter import stored_cells, texts
 
@@ -217,7 +218,7 @@ def test_other_averages_and_other_counts_are_no_median_of_five():
     assert "in seconds" not in judge(lambda *given: timed(*given, warm=3, count=3)[1]).message
 
 
-class SeveralFiles(ch10_answers.Checkpoint):
+class SeveralFiles(Checkpoint):
     """Right: what is kept lies in several files beside `path`, and counts its own epochs."""
 
     done = 0
@@ -237,7 +238,7 @@ class SeveralFiles(ch10_answers.Checkpoint):
         return done
 
 
-class InMemory(ch10_answers.Checkpoint):
+class InMemory(Checkpoint):
     """Writes a file, and reads what the class remembers."""
 
     last = None
@@ -251,7 +252,7 @@ class InMemory(ch10_answers.Checkpoint):
         return super().resume(model, optimizer)
 
 
-class DrawsOfTheStart(ch10_answers.Checkpoint):
+class DrawsOfTheStart(Checkpoint):
     """Keeps where the random numbers stood when the program began."""
 
     def __init__(self, path):
@@ -263,7 +264,7 @@ class DrawsOfTheStart(ch10_answers.Checkpoint):
         torch.save(torch.load(self.path) | {"random": self.draws}, self.path)
 
 
-class Stands(ch10_answers.Checkpoint):
+class Stands(Checkpoint):
     """Learns nothing any more."""
 
     def resume(self, model, optimizer):
@@ -272,7 +273,7 @@ class Stands(ch10_answers.Checkpoint):
         return epoch
 
 
-class Halved(ch10_answers.Checkpoint):
+class Halved(Checkpoint):
     """Keeps the weights in half precision, and the running model's too."""
 
     def save(self, model, optimizer, epoch):
@@ -281,12 +282,12 @@ class Halved(ch10_answers.Checkpoint):
         model.float()
 
 
-class Nothing(ch10_answers.Checkpoint):
+class Nothing(Checkpoint):
     def save(self, model, optimizer, epoch):
         pass
 
 
-class Wordy(ch10_answers.Checkpoint):
+class Wordy(Checkpoint):
     def resume(self, model, optimizer):
         return f"epoch {super().resume(model, optimizer)}"
 
@@ -308,7 +309,7 @@ def test_a_checkpoint_that_is_not_whole_is_told(answer, words):
 
 
 def test_a_checkpoint_may_keep_its_things_otherwise():
-    class NextEpochKept(ch10_answers.Checkpoint):
+    class NextEpochKept(Checkpoint):
         def save(self, model, optimizer, epoch):
             state = model.state_dict(), optimizer.state_dict(), torch.get_rng_state(), epoch + 1
             torch.save(state, self.path)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from cnnlab.course.exercises.ch10_answers import (
-    Checkpoint,
-    CheckpointWithFourFaults,
     _cold,
     _cold_and_queued,
     _fastest,
@@ -16,27 +14,31 @@ from cnnlab.course.exercises.ch10_answers import (
     _never_train,
     _never_waits,
     _never_zeroed,
-    _OtherDraws,
     _per_batch,
     _queued,
     _rate_ignored,
     _rate_late,
     _rate_twice,
-    _SameEpoch,
     _softmax_twice,
     _without_zero_grad,
-    _WithoutBuffers,
-    _WithoutMomentum,
     _zeroed_late,
     epoch_with_five_faults,
     my_fit,
     my_timing,
-    observe_checkpoint,
     observe_epoch,
     observe_fit,
     observe_timing,
     run_epoch,
     timing_with_four_faults,
+)
+from cnnlab.course.exercises.ch10_checkpoint import (
+    Checkpoint,
+    CheckpointWithFourFaults,
+    _OtherDraws,
+    _SameEpoch,
+    _WithoutBuffers,
+    _WithoutMomentum,
+    observe_checkpoint,
 )
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
 
