@@ -24,7 +24,7 @@ from cnnlab.course.pictures.svg import Svg
 HEIGHT = 500
 DEPTHS, WIDTHS = range(1, 9), range(2, 25, 2)
 _LEFT, _TOP, _CELL, _ROW = 116, 92, 48, 25
-_GAUGE, _BAR = 330, 230  # the first gauge's place, and the length of a bar that is just full
+_GAUGE, _BAR = 330, 190  # the first gauge's place, and the length of a bar that is just full
 MOST = 1.5  # where a bar ends, as a multiple of the budget
 LETTERS = {"params": "P", "macs": "M", "kept": "K", "field": "F"}
 NAMES = {"params": "parameters", "macs": "MACs", "kept": "kept memory", "field": "field"}
@@ -88,12 +88,14 @@ def _cell(svg: Svg, column: int, y: float, found: Costs) -> None:
 
 
 def _gauge(svg: Svg, y: float, name: str, here: Costs, broken: bool) -> None:
-    """One limit: a bar whose full length is the budget; what is over it runs on."""
+    """One limit: a bar whose full length is the budget; what is over it runs on, up to `MOST`."""
     svg.text(_LEFT - 10, y + 14, NAMES[name], TEXT, INK, "end")
     share = getattr(here, name) / getattr(BUDGET, name)
     svg.rect(_LEFT, y, _BAR * min(share, MOST), 18, BAD if broken else GOOD, radius=2)
     svg.line(_LEFT + _BAR, y - 5, _LEFT + _BAR, y + 23, INK, 2)
     text = f"{here.text(name)}, {BUDGET.limit(name)}"
+    if share > MOST:  # longer than its bar can tell
+        text += f": {share:.{1 if share < 10 else 0}f} times"
     end = max(_BAR, _BAR * min(share, MOST))  # the words stand right of the limit
     svg.text(_LEFT + end + 10, y + 14, text, SMALL, INK)
 
