@@ -99,7 +99,7 @@ def _explorer(walks: Sequence[Walked]) -> Explorer:
     """The explorer of these walks."""
     controls = [
         Choice("which", "walk", [(w.name, place) for place, w in enumerate(walks)], 0),
-        Slider("along", "picture on the way", 0, max(len(w.pixels) for w in walks) - 1, 0),
+        Slider("along", "step", 0, max(len(w.pixels) for w in walks) - 1, 0),
     ]
     return Explorer("One answer, many images", controls, partial(draw, walks), FIND, "walk")
 
