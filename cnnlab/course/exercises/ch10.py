@@ -83,6 +83,51 @@ exercises = Exercises(
         working="391 * 20",
     ),
     Exercise(
+        "batch",
+        "A larger batch",
+        "compute",
+        3,
+        (1960, 0.4),
+        mistakes=(
+            Mistake(
+                (1960, 0.1),
+                "The steps are right. A quarter of them, each as long as before, goes a quarter "
+                "of the way: the rate must make up for it.",
+            ),
+            Mistake(
+                (1960, 0.2),
+                "The steps are right. The square root of 4 is another rule than the one asked for; "
+                "this one takes the rate times 4.",
+            ),
+            Mistake((1960, 0.025), "The steps are right. Fewer steps must be longer, not shorter."),
+            Mistake(
+                (1955, 0.4),
+                "The rate is right. The steps are not a quarter of 7,820: round up 50,000 / 512 "
+                "in each epoch.",
+            ),
+            Mistake(
+                (1954, 0.4),
+                "The rate is right. Each epoch begins a new batch: round up 50,000 / 512 first.",
+            ),
+            Mistake(
+                (1940, 0.4),
+                "The rate is right. The last batch of an epoch is not full, and still is a step: "
+                "round up.",
+            ),
+            Mistake(
+                (1953, 0.4),
+                "The rate is right. A step more for what is left over, in each epoch: round up "
+                "50,000 / 512.",
+            ),
+            Mistake((98, 0.4), "The rate is right. That is one epoch."),
+            Mistake((0.4, 1960), "The two are right, in the other order: (steps, rate)."),
+        ),
+        hints=("Steps of an epoch: 50,000 / 512, rounded up.", "The batch is 4 times as large."),
+        note="A batch k times as large: k times fewer steps, each with k times the rate. A rule of "
+        "thumb: it ends where the rate gets too large for any step.",
+        working="98 * 20, 4 * 0.1",
+    ),
+    Exercise(
         "loop",
         "The loop, written by you",
         "implement",
@@ -159,51 +204,6 @@ exercises = Exercises(
         ),
         note="train(), zero_grad, item(), the step's own rate, eval(), a share of the images: six "
         "lines that no error message reminds you of.",
-    ),
-    Exercise(
-        "batch",
-        "A larger batch",
-        "compute",
-        3,
-        (1960, 0.4),
-        mistakes=(
-            Mistake(
-                (1960, 0.1),
-                "The steps are right. A quarter of them, each as long as before, goes a quarter "
-                "of the way: the rate must make up for it.",
-            ),
-            Mistake(
-                (1960, 0.2),
-                "The steps are right. The square root of 4 is another rule than the one asked for; "
-                "this one takes the rate times 4.",
-            ),
-            Mistake((1960, 0.025), "The steps are right. Fewer steps must be longer, not shorter."),
-            Mistake(
-                (1955, 0.4),
-                "The rate is right. The steps are not a quarter of 7,820: round up 50,000 / 512 "
-                "in each epoch.",
-            ),
-            Mistake(
-                (1954, 0.4),
-                "The rate is right. Each epoch begins a new batch: round up 50,000 / 512 first.",
-            ),
-            Mistake(
-                (1940, 0.4),
-                "The rate is right. The last batch of an epoch is not full, and still is a step: "
-                "round up.",
-            ),
-            Mistake(
-                (1953, 0.4),
-                "The rate is right. A step more for what is left over, in each epoch: round up "
-                "50,000 / 512.",
-            ),
-            Mistake((98, 0.4), "The rate is right. That is one epoch."),
-            Mistake((0.4, 1960), "The two are right, in the other order: (steps, rate)."),
-        ),
-        hints=("Steps of an epoch: 50,000 / 512, rounded up.", "The batch is 4 times as large."),
-        note="A batch k times as large: k times fewer steps, each with k times the rate. A rule of "
-        "thumb: it ends where the rate gets too large for any step.",
-        working="98 * 20, 4 * 0.1",
     ),
     Exercise(
         "clock",
