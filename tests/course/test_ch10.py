@@ -151,24 +151,31 @@ def test_the_cell_holds_the_code_with_all_faults(name, function, words):
     assert words in getattr(ch10.exercises, name).judge(space[function]).message
 
 
+def timed(call, wait, clock, warm=1, count=5, waits=True, inside=False):
+    """Milliseconds of `count` calls, sorted, after `warm` others and, with `waits`, a wait."""
+    for _ in range(warm):
+        call()
+    if waits:
+        wait()
+    times = []
+    for _ in range(count):
+        began = clock()
+        if inside:  # each timing holds the call before it
+            wait()
+        call()
+        if not inside:
+            wait()
+        times.append(1000 * (clock() - began))
+    return sorted(times)
+
+
 @pytest.mark.parametrize("warm", [1, 2, 3, 4, 5])
 def test_any_number_of_calls_may_come_before_the_timed_ones(warm):
-    def timing(call, wait, clock, waits=True):
-        for _ in range(warm):
-            call()
-        if waits:
-            wait()
-        times = []
-        for _ in range(5):
-            began = clock()
-            call()
-            wait()
-            times.append(1000 * (clock() - began))
-        return sorted(times)[2]
-
     judge = ch10.exercises.clock.judge
-    assert judge(timing).passed
-    assert not judge(lambda call, wait, clock: timing(call, wait, clock, waits=False)).passed
+    assert judge(lambda call, wait, clock: timed(call, wait, clock, warm)[2]).passed
+    assert not judge(
+        lambda call, wait, clock: timed(call, wait, clock, warm, waits=False)[2]
+    ).passed
 
 
 def test_the_device_of_the_check_keeps_time():
@@ -186,21 +193,6 @@ def test_the_device_of_the_check_keeps_time():
 
 
 def test_other_averages_and_other_counts_are_no_median_of_five():
-    def timed(call, wait, clock, warm=1, count=5, inside=False):
-        for _ in range(warm):
-            call()
-        wait()
-        times = []
-        for _ in range(count):
-            began = clock()
-            if inside:  # each timing holds the call before it
-                wait()
-            call()
-            if not inside:
-                wait()
-            times.append(1000 * (clock() - began))
-        return sorted(times)
-
     judge = ch10.exercises.clock.judge
     wrong = {
         "trimmed": lambda *given: sum(timed(*given)[1:4]) / 3,

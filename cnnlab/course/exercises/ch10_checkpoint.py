@@ -80,10 +80,8 @@ class _OtherDraws(Checkpoint):
 
 
 def _network():
-    net = nn.Sequential(
-        nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5)
-    )
-    net.append(nn.Linear(8, 3))
+    norm = nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), *norm, nn.Linear(8, 3))
     return net, torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
 
 
