@@ -14,7 +14,7 @@ from statistics import mean
 from cnnlab._tools import counted
 
 FOLDER = Path(__file__).with_name("records")
-HEAD = ("model", "data", "epochs", "test", "validation", "seeds", "minutes a run", "measured")
+HEAD = ("model", "data", "epochs", "test", "validation", "seeds", "CPU minutes a run", "measured")
 BEGIN, END = "<!-- records: made by `python -m cnnlab records` -->", "<!-- end of records -->"
 
 
@@ -30,7 +30,8 @@ def table(found: list[dict]) -> str:
     rows = [HEAD, ["---"] * len(HEAD)]
     for record in found:
         runs = record["runs"]
-        minutes = mean(run["seconds"] for run in runs) / 60
+        # None where a run was stopped and went on: time that other work took is not the model's.
+        counted_seconds = [run["cpu_seconds"] for run in runs if run["cpu_seconds"] is not None]
         rows.append(
             (
                 _built(record),
@@ -39,7 +40,7 @@ def table(found: list[dict]) -> str:
                 _share([run["test_accuracy"] for run in runs]),
                 _share([run["val_accuracy"] for run in runs]),
                 str(len(runs)),
-                f"{minutes:.1f}",
+                f"{mean(counted_seconds) / 60:.1f}" if counted_seconds else "not counted",
                 record["date"] + f" ({places.index(_place(record)) + 1})" * (len(places) > 1),
             )
         )

@@ -1,8 +1,9 @@
 """`python -m tests.bench.record NAME`: train a recipe once per seed, and write what was measured.
 
 Each run keeps a folder in --work, with checkpoints: a record that was stopped goes on. The record
-lands in cnnlab/training/records. Test images are looked at once per run: choose recipes before, on
-validation images, with `python -m cnnlab train`.
+lands in cnnlab/training/records, beside the runs of other seeds that it holds already, if recipe,
+machine and versions are the same; date and commit are those of the last run. Test images are
+looked at once per run: choose recipes before, on validation images, with `python -m cnnlab train`.
 """
 
 from __future__ import annotations
@@ -72,8 +73,20 @@ def measure(name: str, seeds: list[int], work: Path, into: Path = FOLDER) -> Pat
     }
     into.mkdir(parents=True, exist_ok=True)
     path = into / f"{name}.json"
+    record["runs"] = sorted(earlier(path, record) + runs, key=lambda run: run["seed"])
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def earlier(path: Path, record: dict) -> list[dict]:
+    """Runs that a record's file holds of other seeds; none if they were measured otherwise."""
+    if not path.is_file():
+        return []
+    old, own = read(path), {"runs", "date", "commit"}
+    seeds = {run["seed"] for run in record["runs"]}
+    if any(old[key] != record[key] for key in record.keys() - own):
+        return []
+    return [run for run in old["runs"] if run["seed"] not in seeds]
 
 
 def ship(name: str, run: Path, into: Path = WEIGHTS) -> Path:

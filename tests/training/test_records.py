@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from cnnlab.training.records import BEGIN, END, into, records, table
+from tests.bench.record import earlier
 
-RUNS = [{"val_accuracy": 0.9, "test_accuracy": share, "seconds": 90.0} for share in (0.8, 0.9)]
+RUNS = [
+    {"val_accuracy": 0.9, "test_accuracy": share, "seconds": 600.0, "cpu_seconds": cpu}
+    for share, cpu in ((0.8, 90.0), (0.9, None))
+]
 RECORD = {
     "model": "lenet5",
     "build": {},
@@ -28,6 +33,11 @@ def test_the_table_shows_mean_and_range():
         "| 2026-11-27 |"
     )
     assert places == "Measured on: a processor, 1 thread."
+
+
+def test_minutes_that_nobody_counted_are_not_made_up():
+    row = table([RECORD | {"runs": RUNS[1:]}]).splitlines()[2]
+    assert row.endswith("| 1 | not counted | 2026-11-27 |")
 
 
 def test_several_machines_are_numbered():
@@ -65,3 +75,12 @@ def test_every_record_of_the_course_says_what_was_measured_where_and_with_what()
 def test_the_table_of_the_readme_is_the_one_that_the_records_make():
     text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert into(text, records()) == text, "python -m cnnlab records --into README.md"
+
+
+def test_a_record_keeps_its_other_seeds_if_they_were_measured_alike(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(RECORD | {"runs": [{"seed": 0}, {"seed": 1}]}))
+    again = RECORD | {"runs": [{"seed": 1}, {"seed": 2}], "date": "2026-12-01"}
+    assert earlier(file, again) == [{"seed": 0}]
+    assert earlier(file, again | {"threads": 2}) == []
+    assert earlier(tmp_path / "none.json", again) == []
