@@ -9,7 +9,8 @@
         explorer.wait_change(before)
 
 Every `open` works on its own copy of the notebooks with its own kernel, so tests cannot disturb
-each other or the checkout. The server keeps its token, listens on 127.0.0.1 only, and has private
+each other or the checkout. JupyterLab itself takes longest to load, so a page whose notebook was
+closed without a fault opens the next one. The server keeps its token, listens on 127.0.0.1 only, and has private
 configuration, runtime, workspace and settings folders.
 """
 
@@ -71,11 +72,13 @@ class Lab:
     """
 
     app, trait, tree = "jupyterlab", "LabApp", "lab/workspaces/{workspace}/tree"
+    many = True  # a page can open one notebook after the other
 
     def __init__(self, notebooks: Path = NOTEBOOKS, python=sys.executable):
         self.notebooks = Path(notebooks)
         self.python = python
         self._opened = []
+        self._free = []  # pages without a notebook
         self._copies = 0
 
     def __enter__(self) -> Lab:
@@ -217,18 +220,27 @@ class NotebookPage:
         self.path = path
         self.page_errors = []  # uncaught JavaScript errors
         self.foreign_requests = []  # anything that wanted to leave the machine
-        self._context = lab.browser.new_context(
-            viewport={"width": width, "height": height}, service_workers="block"
-        )
+        size = {"width": width, "height": height}
+        again = lab._free.pop() if lab._free and not sidebar else None
+        self.page = again or lab.browser.new_page(viewport=size, service_workers="block")
         lab._opened.append(self)
-        self.page = self._context.new_page()
-        self.page.set_default_timeout(PAGE_SECONDS * 1000)
-        self.page.on("pageerror", lambda error: self.page_errors.append(str(error)))
-        self.page.on("request", lambda request: self._note_request(request.url))
-        self.page.on("websocket", lambda socket: self._note_request(socket.url))
-        workspace = path.split("/")[0]
-        tree = lab.tree.format(workspace=workspace)
-        self.page.goto(f"{lab.url}/{tree}/{path}?token={lab.token}")
+        self._noted = {
+            "pageerror": lambda error: self.page_errors.append(str(error)),
+            "request": lambda request: self._note_request(request.url),
+            "websocket": lambda socket: self._note_request(socket.url),
+        }
+        for event, note in self._noted.items():
+            self.page.on(event, note)
+        if again:
+            self.page.set_viewport_size(size)
+            self._javascript(
+                "path => void jupyterapp.commands.execute('docmanager:open', {path})", path
+            )
+        else:
+            self.page.set_default_timeout(PAGE_SECONDS * 1000)
+            workspace = path.split("/")[0]
+            tree = lab.tree.format(workspace=workspace)
+            self.page.goto(f"{lab.url}/{tree}/{path}?token={lab.token}")
         self._wait_ready()
         if not sidebar:
             self._javascript("() => jupyterapp.shell.collapseLeft()")
@@ -391,13 +403,24 @@ class NotebookPage:
         return pieces
 
     def close(self):
-        """Shut the kernel down and close the page."""
-        if self in self._lab._opened:
-            self._lab._opened.remove(self)
-            try:
-                self._javascript("() => window.panel && panel.sessionContext.shutdown()")
-            finally:
-                self._context.close()
+        """Shut the kernel down and close the notebook, and its page unless another can use it."""
+        if self not in self._lab._opened:
+            return
+        self._lab._opened.remove(self)
+        usable = False
+        try:
+            usable = self._javascript("""async () => {
+                if (!window.panel) return false;
+                await panel.sessionContext.shutdown();
+                panel.dispose();
+                return !document.querySelector('.jp-Dialog'); }""")
+        finally:
+            for event, note in self._noted.items():
+                self.page.remove_listener(event, note)
+            if usable and self._lab.many and not (self.page_errors or self.foreign_requests):
+                self._lab._free.append(self.page)
+            else:
+                self.page.close()
 
     def __enter__(self) -> NotebookPage:
         return self

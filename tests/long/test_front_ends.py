@@ -195,6 +195,7 @@ class Notebook7(Lab):
     """The harness with Notebook 7 of another environment."""
 
     app, trait, tree = "notebook", "JupyterNotebookApp", "notebooks"
+    many = False
 
     def open(self, *arguments, **more):
         opened = super().open(*arguments, **more)
