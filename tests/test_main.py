@@ -173,28 +173,16 @@ def test_train_reports_and_leaves_a_run_folder(capsys):
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-# Seeds 0 to 9 gave vgg_small 99.2% to 100%; seeds 0 to 4, 6 and 7 gave resnet20 98.6% to 99.7%.
-RECIPE = ["--crop", "1", "--weight-decay", "0.0005", "--label-smoothing", "0.1"]
-
-
-@pytest.mark.parametrize(
-    "argv, floor",
-    [
-        (["vgg_small", "--size", "16", "--optimizer", "sgd", "--lr", "0.05", *RECIPE], 0.985),
-        (["resnet20", "--epochs", "20", "--optimizer", "sgd", *RECIPE], 0.98),
-        (["lenet5"], 0.92),  # the defaults
-        (["vgg_small"], 0.96),
-    ],
-)
-def test_the_digits_reach_their_accuracy_floor(capsys, record_property, argv, floor):
+@pytest.mark.parametrize("model, floor", [("lenet5", 0.92), ("vgg_small", 0.96)])
+def test_the_digits_reach_their_accuracy_floor_by_default(capsys, record_property, model, floor):
     began = time.process_time()
-    status, out, err = run(capsys, "train", *argv)
+    status, out, err = run(capsys, "train", model)
     seconds = time.process_time() - began
     assert status == 0, err
     accuracy = float(out.split("accuracy ")[1].split()[0])
     record_property(
         "note",
-        f"{argv[0]} on digits: test accuracy {accuracy:.2%}, floor "
+        f"{model} on digits: test accuracy {accuracy:.2%}, floor "
         f"{floor:.1%}, {seconds:.0f} CPU seconds",
     )
     assert accuracy >= floor

@@ -10,8 +10,8 @@
 
 Every `open` works on its own copy of the notebooks with its own kernel, so tests cannot disturb
 each other or the checkout. JupyterLab itself takes longest to load, so a page whose notebook was
-closed without a fault opens the next one. The server keeps its token, listens on 127.0.0.1 only, and has private
-configuration, runtime, workspace and settings folders.
+closed without a fault opens the next one. The server keeps its token, listens on 127.0.0.1 only,
+and has private configuration, runtime, workspace and settings folders.
 """
 
 from __future__ import annotations
