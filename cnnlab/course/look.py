@@ -183,8 +183,7 @@ class Card:
         return (
             f'<div class="cnnlab-card" style="border-left:4px solid {_TONES[self.tone]};'
             "padding:6px 12px;margin:4px 0;max-width:72ch;line-height:1.5;"
-            "color:var(--jp-content-font-color1,inherit);"
-            'background:var(--jp-layout-color1,transparent)">' + "".join(parts) + "</div>"
+            'color:var(--jp-content-font-color1,inherit)">' + "".join(parts) + "</div>"
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
