@@ -29,6 +29,7 @@ HEIGHT = 566
 _LEFT, _RIGHT = 76, WIDTH - 178  # of both panels; the words stand at the right
 _GRADIENT, _SIGNAL = (78, 290), (350, 500)  # top and bottom of the panels
 _DECADES = (-12, 6), (-9, 6)
+_SIDE = 8  # of a mark
 
 
 class Flow(NamedTuple):
@@ -263,19 +264,20 @@ def _points(
         line=0.8,
         opacity=0.6,
     )
+    side = min(_SIDE, 0.7 * (places[1][0] - places[0][0]))  # neighbors do not touch
     for x, value, y in places:
         if 10.0**low <= value <= 10.0**high:
-            _mark(svg, x, y, color, hollow)
+            _mark(svg, x, y, color, hollow, side)
         else:
             tip = 5 if value < 10.0**low else -5
             svg.path(f"M{number(x - 3)} {number(y - tip)}h6l-3 {tip}z", fill=HIGHLIGHT)
 
 
-def _mark(svg: Svg, x: float, y: float, color: str, hollow: bool) -> None:
+def _mark(svg: Svg, x: float, y: float, color: str, hollow: bool, side: float = _SIDE) -> None:
     if hollow:
-        svg.rect(x - 4, y - 4, 8, 8, "none", color, 1)
+        svg.rect(x - side / 2, y - side / 2, side, side, "none", color, 1)
     else:
-        svg.circle(x, y, 2.6, color)
+        svg.circle(x, y, 0.325 * side, color)
 
 
 def _across(layer: int, last: int) -> float:

@@ -94,8 +94,10 @@ def _gauge(svg: Svg, y: float, name: str, here: Costs, broken: bool) -> None:
     svg.rect(_LEFT, y, _BAR * min(share, MOST), 18, BAD if broken else GOOD, radius=2)
     svg.line(_LEFT + _BAR, y - 5, _LEFT + _BAR, y + 23, INK, 2)
     text = f"{here.text(name)}, {BUDGET.limit(name)}"
-    if share > MOST:  # longer than its bar can tell
+    if share > MOST:  # longer than its bar can tell: it is cut
         text += f": {share:.{1 if share < 10 else 0}f} times"
+        for cut in (MOST * _BAR - 18, MOST * _BAR - 12):
+            svg.line(_LEFT + cut - 4, y + 20, _LEFT + cut + 4, y - 2, PAPER, 2.5)
     end = max(_BAR, _BAR * min(share, MOST))  # the words stand right of the limit
     svg.text(_LEFT + end + 10, y + 14, text, SMALL, INK)
 
