@@ -251,7 +251,7 @@ def marimo(browser, python, folder, *arguments, **more):
     process = served(command, folder, f"{url}/health", **more)
     try:
         page = browser.new_page(viewport={"width": 1280, "height": 1600})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(RUN_SECONDS * 1000)  # a backstop
         foreign = []
         page.on("request", lambda request: foreign.append(request.url))
         page.goto(url)
