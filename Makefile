@@ -27,7 +27,7 @@ help:
 	@echo ""
 	@echo "For those who work on the course:"
 	@echo "make lab AT=notebooks   opens the notebooks themselves, not a learner's copies"
-	@echo "make test-long  what takes an installation: other front ends, the README in a fresh clone"
+	@echo "make test-long  other front ends, the site and the README in a fresh clone, two longer trainings"
 	@echo "make check      format, notebooks normalized, imports, dependency lists; sizes (seconds)"
 	@echo "make refresh    run and normalize every notebook; one: make refresh NB=notebooks/01-*.ipynb"
 	@echo "make bench      time the course beside its peers: make bench BENCH=start, trace or train,"

@@ -17,12 +17,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from playwright.sync_api import sync_playwright
 
 from cnnlab.course.explorers.ch02_receptive_field import START, Taps, draw
@@ -291,9 +292,11 @@ def test_chapter_02_in_marimo(environments, browser, tmp_path):
         state = page.locator("[data-testid=cell-status]")
         busy = page.locator("[data-status=queued], [data-status=running]")
         idle = page.locator("[data-testid=cell-status][data-status=idle]")
-        page.wait_for_timeout(3000)
-        page.keyboard.press("Control+Shift+R")
-        busy.first.wait_for(state="attached")
+        for _ in range(60):  # the key is lost until the page is connected, which it does not show
+            page.keyboard.press("Control+Shift+R")
+            with suppress(PlaywrightTimeout):
+                busy.first.wait_for(state="attached", timeout=5000)
+                break
         busy.first.wait_for(state="detached", timeout=RUN_SECONDS * 1000)
         assert idle.count() == state.count() > 50
         assert not page.locator(".has-error").count()
