@@ -24,6 +24,7 @@ from cnnlab.course.explorers.ch08_residual_paths import (
 )
 from cnnlab.models import resnet
 from cnnlab.trace.run import trace
+from cnnlab.training.records import records
 from tests.course.chapter import stored_cells, texts
 
 START = {"blocks": 9, "gain": 0.6, "deleted": (5,)}
@@ -139,6 +140,20 @@ def test_the_stub_on_the_page_is_no_attempt_yet(cells):
     space = {"nn": nn, "F": F}
     exec(cells["08-ex-residual-block"].source.split("ex.")[0], space)
     assert ch08.exercises.residual_block.judge(space["ResidualBlock"]).status == "not attempted"
+
+
+def test_the_recorded_twenties_are_those_of_the_page(cells):
+    plain, residual = (
+        record["runs"][0]["test_accuracy"]
+        for skip in (False, True)
+        for record in records()
+        if (record["model"], record["data"]) == ("resnet20", "fashion-mnist")
+        and record["build"].get("skip", True) == skip
+    )
+    assert f"plain-20 read {plain:.2%} of the test images right, ResNet-20 {residual:.2%}" in (
+        cells["08-train-after"].source
+    )
+    assert round(10_000 * (residual - plain)) == 11
 
 
 def test_the_receptive_field_of_the_papers_form():
