@@ -51,7 +51,7 @@ test: environment
 	@$(IN) -m pytest -p tests.suite $(NBVAL) $(SHARED) $(ONLY)
 
 test-long: environment
-	@CNNLAB_LONG=1 $(IN) -m pytest -p tests.suite tests/long
+	@CNNLAB_LONG=1 $(IN) -m pytest -p tests.suite tests/long tests/browser/test_accessibility.py
 
 check: environment
 	@$(IN) -m ruff format --check --quiet . || \

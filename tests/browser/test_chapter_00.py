@@ -10,7 +10,7 @@ import pytest
 from tests.browser.harness import texts
 
 EXPLORER = "lenet"
-STEPS = "start digits tensor module puzzle predict train table where explorer quiz"
+STEPS = "start digits tensor module puzzle predict train table where explorer quiz progress"
 CELLS = [f"00-{step}" for step in STEPS.split()]
 
 
