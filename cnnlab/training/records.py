@@ -30,7 +30,7 @@ def table(found: list[dict]) -> str:
     rows = [HEAD, ["---"] * len(HEAD)]
     for record in found:
         runs = record["runs"]
-        # None where a run was stopped and went on: time that other work took is not the model's.
+        # None where a run was stopped and went on.
         counted_seconds = [run["cpu_seconds"] for run in runs if run["cpu_seconds"] is not None]
         rows.append(
             (
