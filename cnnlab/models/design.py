@@ -39,8 +39,8 @@ def network(design: Design, num_classes: int = 10, in_channels: int = 1) -> nn.S
     if not lists or not len(parts[0]) == len(parts[1]) == len(parts[2]) > 0:
         raise ValueError(f"{design}: give convs, widths and strides one number for each stage")
     plan = tuple(zip(*parts))
-    if any(not isinstance(n, int) or n < 1 for row in plan for n in row):
-        raise ValueError(f"{design}: every number must be a whole one of at least 1")
+    if any(type(n) is not int or n < 1 for row in plan for n in row):
+        raise ValueError(f"{design}: every number must be an int of at least 1")
     layers, before = [], in_channels
     for convs, width, stride in plan:
         layers.append(ConvNormActivation(before, width, 3, stride))

@@ -177,6 +177,80 @@ def test_separable_is_for_any_number_of_channels():
     assert verdict.status == "wrong" and "divisible by groups" in verdict.message
 
 
+class TwiceAsMany(ch01_answers.Separable):
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, 2 * in_channels)
+
+
+class Square(ch01_answers.Separable):
+    def forward(self, x):
+        y = super().forward(x)
+        return y.reshape(len(x), -1, x.shape[2], x.shape[2])
+
+
+class FirstImage(ch01_answers.Separable):
+    def forward(self, x):
+        return super().forward(x[:1])
+
+
+class Cropped(ch01_answers.Separable):
+    def forward(self, x):
+        return super().forward(x[:, :, :28, :28])
+
+
+class SpoilsInEvaluation(ch01_answers.Separable):
+    def forward(self, x):
+        y = super().forward(x)
+        return y if self.training else y + 0 * x.zero_().sum()
+
+
+class Cut(ch01_answers.Separable):
+    def forward(self, x):
+        return self.pointwise(self.depthwise(x).detach())
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (TwiceAsMany, "for (3, 32, 7, 8): parameters: got 2336, expected 3360"),
+        (Square, "shape '[2, -1, 9, 9]' is invalid"),
+        (FirstImage, "shape of the output for (2, 64, 9, 7): element 0: got 1, expected 2"),
+        (Cropped, "shape of the output for (2, 8, 30, 33): element 2: got 28, expected 30"),
+        (SpoilsInEvaluation, "not fulfilled: with (64, 128), for (2, 64, 9, 7): the input is left"),
+        (Cut, "parameters that get no gradient: got 576, expected 0"),
+    ],
+)
+def test_separable_is_for_any_image(answer, words):
+    verdict = ch01.exercises.separable.check(answer)
+    assert (verdict.status, words in verdict.message) == ("wrong", True), verdict.message
+
+
+class Linear(ch01_answers.Separable):
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, out_channels)
+        self.pointwise = nn.Linear(in_channels, out_channels, bias=False)
+
+    def forward(self, x):
+        return self.pointwise(self.depthwise(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class OwnWeights(nn.Module):
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.kernels = nn.Parameter(torch.randn(in_channels, 3, 3))
+        self.pointwise = nn.LazyConv2d(out_channels, 1, bias=False)
+
+    def forward(self, x):
+        kernels = self.kernels[:, None]
+        return self.pointwise(F.conv2d(x, kernels, padding=1, groups=len(kernels)))
+
+
+@pytest.mark.parametrize("answer", [Linear, OwnWeights])
+def test_separable_in_another_style(answer):
+    verdict = ch01.exercises.separable.check(answer)
+    assert verdict.passed, verdict.message
+
+
 def test_halve_wants_the_function():
     verdict = ch01.exercises.halve.check(ch01_answers.halve())
     assert verdict.status == "wrong" and "give the function itself" in verdict.message

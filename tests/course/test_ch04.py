@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import random
 
 import pytest
 import torch
@@ -109,14 +110,64 @@ def test_the_bug_in_the_notebook_is_the_diagnosed_one(cells):
     assert verdict.status == "wrong" and "Still active after model.eval()" in verdict.message
 
 
-class NoRelu(ch04_answers.Head):
+class Dropping(ch04_answers.Head):
+    """A head made of three functions, `part(self, x)`: before, between and behind the layers."""
+
+    def before(self, x):
+        return x
+
+    def between(self, h):
+        return F.dropout(F.relu(h), 0.5, self.training)
+
+    def behind(self, logits):
+        return logits
+
     def forward(self, x):
-        return self.last(F.dropout(self.hidden(x), 0.5, training=self.training))
+        return self.behind(self.last(self.between(self.hidden(self.before(x)))))
 
 
-class LogitsDropped(ch04_answers.Head):
-    def forward(self, x):
-        return F.dropout(self.last(F.relu(self.hidden(x))), 0.5, training=self.training)
+def dropping(**parts):
+    return type("Dropping", (Dropping,), parts)
+
+
+class StaysOff(Dropping):
+    def eval(self):
+        self.between = F.relu
+        return super().eval()
+
+
+class OwnFlag(Dropping):
+    """Its eval() is not called by that of a network around it."""
+
+    on = True
+
+    def eval(self):
+        self.on = False
+        return self
+
+    def train(self, mode=True):
+        self.on = self.on or mode
+        return self
+
+    def between(self, h):
+        return F.dropout(F.relu(h), 0.5, self.on)
+
+
+class Frozen(Dropping):
+    def __init__(self, features, classes):
+        super().__init__(features, classes)
+        self.hidden.requires_grad_(False)
+
+
+class FiveClasses(Dropping):
+    def __init__(self, features, classes):
+        super().__init__(features, 5)
+
+
+class OffAtFirst(Dropping):
+    def __init__(self, features, classes):
+        super().__init__(features, classes)
+        self.eval()
 
 
 class NoReturn(ch04_answers.Head):
@@ -127,13 +178,148 @@ class NoReturn(ch04_answers.Head):
 @pytest.mark.parametrize(
     "answer, words",
     [
-        (NoRelu, "not fulfilled: there is a ReLU"),
-        (LogitsDropped, "not fulfilled: dropout acts before the last layer"),
+        (
+            dropping(between=lambda self, h: F.dropout(h, 0.5, self.training)),
+            "its bias, as with a ReLU",
+        ),
+        (
+            dropping(between=lambda self, h: F.dropout(h.abs(), 0.5, self.training)),
+            "its bias, as with a ReLU",
+        ),
+        (
+            dropping(between=lambda self, h: F.dropout(F.relu6(h), 0.5, self.training)),
+            "a logit whose hidden unit is above 0 is that unit and its bias",
+        ),
+        (
+            dropping(
+                between=lambda self, h: F.relu(h),
+                behind=lambda self, y: F.dropout(y, 0.5, self.training),
+            ),
+            "dropout acts before the last layer",
+        ),
+        (
+            dropping(between=lambda self, h: F.dropout(F.relu(h), 0.48, self.training)),
+            "doubled as with a dropout of 0.5",
+        ),
+        (
+            dropping(between=lambda self, h: F.relu(h) * (1 + torch.randn_like(h) * self.training)),
+            "in training each unit is dropped, or doubled",
+        ),
+        (
+            dropping(
+                before=lambda self, x: F.dropout(x, 0.5, self.training),
+                between=lambda self, h: F.relu(h),
+            ),
+            "in training each unit is dropped, or doubled",
+        ),
+        (
+            dropping(
+                between=lambda self, h: (
+                    F.relu(h) * F.dropout(torch.ones(h.shape[1]), 0.5, self.training)
+                )
+            ),
+            "each row of a batch is dropped for itself",
+        ),
+        (
+            dropping(
+                between=lambda self, h: (
+                    F.relu(h) * F.dropout(torch.ones(len(h), 1), 0.5, self.training)
+                )
+            ),
+            "each hidden unit is dropped for itself",
+        ),
+        (
+            dropping(
+                between=lambda self, h: (
+                    F.relu(h)
+                    * 2
+                    * (torch.rand_like(h) < (0.7 if self.training else 2))
+                    / (1 if self.training else 2)
+                )
+            ),
+            "half of what the ReLU lets through is dropped",
+        ),
+        (
+            dropping(
+                between=lambda self, h: F.dropout(
+                    F.relu(h), 0.5, self.training and not torch.is_grad_enabled()
+                )
+            ),
+            "two passes differ after model.train()",
+        ),
+        (
+            dropping(
+                between=lambda self, h: F.dropout(F.relu(h), 0.5, self.training and len(h) > 9)
+            ),
+            "two passes differ after model.train()",
+        ),
+        (StaysOff, "two passes differ after model.train()"),
+        (OwnFlag, "two passes agree after eval() of a network around it"),
+        (OffAtFirst, "two passes differ before any call of train() or eval()"),
+        (
+            dropping(between=lambda self, h: F.dropout(F.relu(h.detach()), 0.5, self.training)),
+            "parameters that get no gradient: got 1344, expected 0",
+        ),
+        (Frozen, "parameters that get no gradient: got 1344, expected 0"),
+        (FiveClasses, "parameters for (7, 3): got 837, expected 707"),
+        (dropping(behind=lambda self, y: y * torch.nan), "two passes differ after model.train()"),
+        (
+            dropping(behind=lambda self, y: y.double() if self.training else y),
+            "type of its numbers: got torch.float64, expected torch.float32",
+        ),
         (NoReturn, "forward gives None, expected a tensor: is the `return` missing?"),
     ],
 )
 def test_head_says_what_is_missing(answer, words):
-    assert words in ch04.exercises.head.check(answer).message
+    verdict = ch04.exercises.head.check(answer)
+    assert (verdict.status, words in verdict.message) == ("wrong", True), verdict.message
+
+
+class AsConvolutions(ch04_answers.Head):
+    def __init__(self, features, classes):
+        super().__init__(features, classes)
+        self.hidden, self.last = nn.Conv1d(features, 64, 1), nn.Conv1d(64, classes, 1)
+
+    def forward(self, x):
+        h = F.relu(self.hidden(x[:, :, None]))
+        return self.last(F.dropout(h, 0.5, self.training))[:, :, 0]
+
+
+class OwnMask(ch04_answers.Head):
+    def forward(self, x):
+        h = self.hidden(x).clamp(min=0)
+        if self.training:
+            h = h * torch.tensor([[random.choice((0.0, 2.0)) for _ in row] for row in h])
+        return self.last(h)
+
+
+class Lazy(ch04_answers.Head):
+    def __init__(self, features, classes):
+        super().__init__(features, classes)
+        self.hidden = nn.LazyLinear(64)
+
+
+@pytest.mark.parametrize("answer", [AsConvolutions, OwnMask, Lazy, dropping()])
+def test_head_in_another_style(answer):
+    verdict = ch04.exercises.head.check(answer)
+    assert verdict.passed, verdict.message
+
+
+def test_a_head_with_weights_that_lie_otherwise_is_not_judged():
+    class Turned(nn.Module):
+        def __init__(self, features, classes):
+            super().__init__()
+            self.first = nn.Parameter(torch.randn(features, 64))
+            self.last = nn.Linear(64, classes)
+            self.bias = nn.Parameter(torch.zeros(64))
+
+        def forward(self, x):
+            h = F.relu(x @ self.first + self.bias)
+            return self.last(F.dropout(h, 0.5, self.training))
+
+    verdict = ch04.exercises.head.check(Turned)
+    assert verdict.status == "not judged"
+    assert "yours has one of (20, 64) where the course's has one of (64, 20)" in verdict.message
 
 
 def test_towers_takes_a_grouped_convolution_and_head_a_dropout_layer():

@@ -13,6 +13,7 @@ from cnnlab.course.exercises import ch05
 from cnnlab.course.explorers.ch05_vgg_budget import Line, bill, draw, lines, memory_of, vgg_budget
 from cnnlab.models.vgg import TABLE, VGG
 from cnnlab.trace.run import trace
+from cnnlab.training.records import records
 from tests.course.chapter import stored_cells, texts
 
 START = {
@@ -75,7 +76,7 @@ CLAIMS = {
     ),
     "vgg_small, four and twenty epochs, one look at the test images": (
         "05-fashion",
-        "4 0 93.2 92.88 20 0 94.55 94.22",
+        "4 0 93.2 92.88 20 0 94.55 94.22 20 1 94.98 93.93 20 2 94.98 94.08",
     ),
     "leave out the late poolings": ("05-which", "(3, 4, 5) 20,106,314 9.71 5.1 72"),
     "every plan sees the whole image": ("05-which", "(1, 2, 3) 20,106,314 1.7 0.51 180"),
@@ -96,6 +97,15 @@ def test_it_is_said_whose_number_is_to_beat_and_what_is_not_measured(cells):
         and "*test* set in each of the 100 epochs" in text
     )
     assert "on CIFAR-10 we have not measured it" in cells["05-myths"].source
+
+
+def test_of_the_starts_on_fashion_mnist_the_worst_on_validation_is_the_best_on_test(cells):
+    (record,) = (r for r in records() if r["name"] == "vgg_small-fashion-20")
+    assert len(record["runs"]) == 3 and "Of its three starts, the worst on" in (
+        cells["05-myths"].source
+    )
+    worst = min(record["runs"], key=lambda run: run["val_accuracy"])
+    assert worst is max(record["runs"], key=lambda run: run["test_accuracy"])
 
 
 # Explorer: closed formulas against the trace

@@ -71,8 +71,27 @@ def test_skips_cost_nothing_and_other_plans_are_refused():
     for odd in (Design((1, 2), (4,), (1, 2)), Design((3), (4), (1)), Design((), (), ())):
         with pytest.raises(ValueError, match="one number for each stage"):
             network(odd)
-    with pytest.raises(ValueError, match="whole one of at least 1"):
+    with pytest.raises(ValueError, match="an int of at least 1"):
         network(Design((1, 0), (4, 4), (1, 2)))
+
+
+@pytest.mark.parametrize(
+    "design, words",
+    [
+        (Design((101,), (1,), (16,)), "101 convolutions: the check looks at 100 at most"),
+        (Design((12,), (10**9,), (2,)), "1,000,000,000 channels: the check looks at 10,000"),
+        (Design((12,), (8,), (10**20,)), "as a stride: the check looks at 1,000 at most"),
+        (Design((12,), (True,), (2,)), "every number must be an int of at least 1"),
+        (Design((12,), (8.0,), (2,)), "every number must be an int of at least 1"),
+        (Design("444", (8, 15, 30), (2, 2, 2)), "each take a tuple"),
+    ],
+)
+def test_a_strange_design_is_told_what_it_is(design, words):
+    assert words in ch13.exercises.deep.check(design).message
+
+
+def test_a_design_may_be_written_with_a_range():
+    assert ch13.exercises.deep.check(Design((4, 4, 4), range(8, 38, 10), (2, 2, 2))).passed
 
 
 def test_the_five_designs_break_what_the_exercise_says():

@@ -506,6 +506,7 @@ def test_no_answer_of_any_type_is_right_or_raises(exercise, answer):
         (1728, float("nan"), "NaN"),
         (1728, area, "got the function area; this exercise asks for a plain int"),
         (0.25, 0.3, "0.3 is too large"),
+        (504, 504.0000001, "504.0000001 is too large"),
         (0.25, "a quarter", "expected a plain float"),
         (True, 1, "expected True or False"),
         (True, False, "False is not it"),
@@ -652,6 +653,7 @@ def test_a_value_is_got_not_returned():
     [
         ((76, 896), "a comma makes a tuple, write 76_896"),
         ("9x9", "expected a plain int: one number, without words"),
+        ((0, 76_896), "expected a plain int: one number"),
     ],
 )
 def test_slips_of_typing_are_recognized(answer, words):

@@ -80,7 +80,7 @@ CASES = [
     ("01.halve", reads_three_of_four_rows, "some input pixels are never read"),
     ("03.stack", lambda widths, kernel=3: nn.Sequential(nn.ReLU()), "module has no parameters"),
     ("03.budget", [(5, 32)] * 4 + [(5, 64)], "take fewer layers, smaller kernels or a narrower"),
-    ("04.head", DropsAFifth, "in training the logits spread as with a dropout of 0.5"),
+    ("04.head", DropsAFifth, "doubled as with a dropout of 0.5"),
     ("04.mixing", [(3, 64, 2)], "Layers in the same groups mix no more than one does"),
     ("04.mixing", [(1, 10**7, 1)], "640,000,000 weights up to (1, 10000000, 1): far beyond"),
     ("06.naive_module", PadWithoutKernel, "nn.Conv2d has no `pad`. What is it called?"),
@@ -102,7 +102,11 @@ CASES = [
         lambda model, image: exercise("13.audit").answer(model, (1, 16, 16)),
         "3 channels",
     ),
-    ("13.cheapest", Design((10**9,), (16,), (2,)), "1,000,000,000 convolutions are far beyond"),
+    (
+        "13.cheapest",
+        Design((10**9,), (16,), (2,)),
+        "1,000,000,000 convolutions: the check looks at 100 at most",
+    ),
     ("13.cheapest", Design((1,) * 4, (16,) * 4, (2, 2, 2, 1)), "let every one of them stride"),
     ("13.broken", ("macs", "kept", "field", "params", None), "element 4: is None"),
 ]

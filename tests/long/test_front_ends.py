@@ -292,10 +292,13 @@ def test_chapter_02_in_marimo(environments, browser, tmp_path):
         state = page.locator("[data-testid=cell-status]")
         busy = page.locator("[data-status=queued], [data-status=running]")
         idle = page.locator("[data-testid=cell-status][data-status=idle]")
-        for _ in range(60):  # the key is lost until the page is connected, which it does not show
+        # The key is lost until the page is connected, which it does not show; a second one that is
+        # heard late would run everything again, under the widgets.
+        for _ in range(5):
+            page.wait_for_timeout(5000)
             page.keyboard.press("Control+Shift+R")
             with suppress(PlaywrightTimeout):
-                busy.first.wait_for(state="attached", timeout=5000)
+                busy.first.wait_for(state="attached", timeout=60_000)
                 break
         busy.first.wait_for(state="detached", timeout=RUN_SECONDS * 1000)
         assert idle.count() == state.count() > 50

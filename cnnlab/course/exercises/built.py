@@ -1,8 +1,9 @@
 """Modules that a learner writes, held against the course's own: parameters, shapes, the function.
 
 Names and the order of layers are free. Both modules get the same numbers into parameters of the
-same shape, so that equal architectures compute equal outputs, whatever they call their parts; and
-every parameter must change the output, which finds a layer used twice in place of another.
+same size, so that equal architectures compute equal outputs, whatever they call their parts; and
+every parameter must get a gradient, which finds a layer used twice in place of another. A module
+whose parameters have other sizes can be right and compute other numbers: it is not judged by them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from cnnlab.course.exercises.judge import difference_of
+from cnnlab.course.exercises.judge import Sizes, difference_of
 from cnnlab.course.exercises.sandbox import called, output_of
 
 
@@ -36,19 +38,36 @@ def observe_built(
             "the module has no parameters: assign its layers to self in __init__ (a plain list "
             "hides them: use nn.Sequential or nn.ModuleList)"
         )
-    fill(module)
     images = _numbers(tuple(shape), 1.0)
+    ready(module, images)
     before = images.clone()
     output = output_of(module.train(), images)
-    unused = _unused(module, images)
+    still = output_of(copy.deepcopy(module).eval(), images).detach()
     return {
         "parameters": sum(p.numel() for p in module.parameters()),
         f"shape of the output for {tuple(shape)}": tuple(output.shape),
         "the input is left as it was": bool(torch.equal(images, before)),
-        "parameters that change nothing": unused,
+        "parameters that get no gradient": without_gradient(module, before),
+        "sizes of the parameters": sizes(module),
         "output, with the same weights as the course's": output.detach(),
-        "output in evaluation": output_of(copy.deepcopy(module).eval(), images).detach(),
+        "output in evaluation": still,
     }
+
+
+def ready(module: nn.Module, images: torch.Tensor) -> None:
+    """Lazy layers take their sizes from the images; then `fill`."""
+    if any(is_lazy(parameter) for parameter in module.parameters()):
+        output_of(module, images.clone())
+    fill(module)
+
+
+def sizes(module: nn.Module) -> Sizes:
+    """The sizes of its parameters, in any order; a 1x1 convolution has those of a linear layer."""
+    return Sizes(tuple(sorted(_size(p) for p in module.parameters())))
+
+
+def _size(parameter: torch.Tensor) -> tuple[int, ...]:
+    return tuple(n for n in parameter.shape if n > 1)
 
 
 def observe_cases(
@@ -100,11 +119,12 @@ def must_be_function(answer: object) -> None:
 
 
 def fill(module: nn.Module) -> None:
-    """Put in numbers that depend on each parameter's shape alone, and keep signals alive."""
+    """Put in numbers that depend on each parameter's size alone, and keep signals alive."""
     with torch.no_grad():
         for parameter in module.parameters():
             fan_in = parameter[0].numel() if parameter.dim() > 1 else 4
-            parameter.copy_(_numbers(tuple(parameter.shape), (2 / fan_in) ** 0.5))
+            numbers = _numbers(_size(parameter), (2 / fan_in) ** 0.5)
+            parameter.copy_(numbers.reshape(parameter.shape))
 
 
 def _numbers(shape: tuple[int, ...], size: float) -> torch.Tensor:
@@ -112,8 +132,8 @@ def _numbers(shape: tuple[int, ...], size: float) -> torch.Tensor:
     return torch.randn(shape, generator=generator) * size
 
 
-def _unused(module: nn.Module, images: torch.Tensor) -> int:
-    """How many parameters the output does not depend on, on these images."""
+def without_gradient(module: nn.Module, images: torch.Tensor) -> int:
+    """How many parameters a backward pass leaves without a gradient, on these images."""
     module.zero_grad()
     with torch.enable_grad():
         output = output_of(module, images)

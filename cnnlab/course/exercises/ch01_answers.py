@@ -106,25 +106,26 @@ class _WithBias(Separable):
 def _seen_in_separable(block: Callable[[int, int], nn.Module]) -> dict[str, object]:
     if not isinstance(block, type):
         raise ValueError("give the class itself: ex.separable.check(Separable)")
-    model = called(block, Separable, 64, 128)
+    model, small = called(block, Separable, 64, 128), block(32, 64)
     dyed = torch.zeros(1, 64, 28, 28)
     dyed[:, :, 14, 14] = torch.nan  # whatever reads a NaN becomes one
     with torch.no_grad():
-        output = output_of(model, dyed)
-    table, other = _trace(model, (64, 28, 28)), _trace(block(32, 64), (32, 28, 28))
+        output, plain = output_of(model, dyed), output_of(model, torch.zeros_like(dyed))
+        output_of(small, dyed[:, :32])  # a lazy layer takes its size from what it first sees
+    table, other = _trace(model, (64, 28, 28)), _trace(small, (32, 28, 28))
     return {
         "output (channels, height, width)": tuple(output.shape[1:]),
         "parameters": table.params,
         "MACs on 64 x 28 x 28": table.macs,
         "parameters from 32 to 64 channels": other.params,
         "output pixels that see one input pixel, through both layers": int(
-            output[0, 0].isnan().sum()
+            (output[0, 0].isnan() & ~plain[0, 0].isnan()).sum()
         ),
     }
 
 
 def _observe_separable(block: Callable[[int, int], nn.Module]) -> dict[str, object]:
-    cases = (((64, 128), (1, 64, 9, 9)), ((32, 64), (1, 32, 7, 7)))
+    cases = (((64, 128), (2, 64, 9, 7)), ((32, 96), (3, 32, 7, 8)), ((8, 8), (2, 8, 30, 33)))
     return {**_seen_in_separable(block), **observe_cases(block, Separable, cases)}
 
 

@@ -7,7 +7,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.arithmetic import GeometryError, conv_params
-from cnnlab.course.exercises.built import fill, made, observe_built, observe_cases
+from cnnlab.course.exercises.built import (
+    made,
+    observe_cases,
+    ready,
+    sizes,
+    without_gradient,
+)
 from cnnlab.course.exercises.judge import at_least, at_most
 from cnnlab.course.exercises.sandbox import output_of
 from cnnlab.course.explorers.ch04_grouped import layer, through
@@ -137,7 +143,7 @@ def _grouped(before, after, kernel):
 
 
 def _observe_towers(build):
-    cases = (((8, 12, 3), (2, 8, 6, 6)), ((4, 4, 5), (1, 4, 7, 7)))
+    cases = (((8, 12, 3), (2, 8, 6, 6)), ((4, 6, 5), (1, 4, 7, 6)))
     found = observe_cases(build, TwoTowers, cases, accept=(_grouped,))
     return {**_seen_in_towers(build), **found}
 
@@ -178,37 +184,90 @@ class _HalvedOnTop(Head):
 
 
 def _observe_head(build):
-    model = made(build, Head, 20, 5)
-    features = torch.randn(64, 20)
-    other = Head(20, 5)
-    fill(model), fill(other)
+    model, other = made(build, Head, 20, 5), made(build, Head, 7, 3)
+    features = torch.randn(64, 20, generator=torch.Generator().manual_seed(4))
+    few = features[:3]
+    ready(model, features), ready(other, torch.randn(2, 7))
     with torch.no_grad():
-        model.train()
-        passes = [output_of(model, features) for _ in range(400)]
-        spread = torch.stack([other(features) for _ in range(100)]).std(0).mean()
-        model.eval()
-        still = [model(features) for _ in range(2)]
-        bent = model(features) + model(-features) - 2 * model(0 * features)
-    if tuple(still[0].shape) != (64, 5):
-        return {"shape for an input of (64, 20)": tuple(still[0].shape)}
-    built = observe_built(build, Head, 20, 5, shape=(3, 20))
-    gap = (torch.stack(passes).mean(0) - still[0]).abs().mean() / still[0].std()
-    return {
-        "shape for an input of (64, 20)": tuple(still[0].shape),
-        "parameters for (20, 5)": built["parameters"],
-        "two passes agree after model.eval()": torch.equal(*still),
-        "two passes differ after model.train()": not torch.equal(*passes[:2]),
-        "the mean of many training passes is near the pass after model.eval()": bool(gap < 0.1),
-        "there is a ReLU": bool(bent.abs().max() > 1e-4),
-        "dropout acts before the last layer: no logit is set to 0": not any(
-            (logits == 0).any() for logits in passes
+        fresh = [output_of(model, few) for _ in range(2)]
+    around = nn.Sequential(model)  # whose eval() and train() a head must follow as well
+    around.train()
+    training = output_of(model, features)
+    found = {
+        "shape for an input of (64, 20)": tuple(training.shape),
+        "type of its numbers": training.dtype,
+        "parameters for (20, 5)": sum(p.numel() for p in model.parameters()),
+        "parameters for (7, 3)": sum(p.numel() for p in other.parameters()),
+        "two passes agree after model.eval()": all(_equal(model, model.eval, few)),
+        "two passes differ after model.train()": not any(_equal(model, model.train, few)),
+        "two passes agree after eval() of a network around it": all(
+            _equal(model, around.eval, few)
         ),
-        "in training the logits spread as with a dropout of 0.5": abs(
-            float(torch.stack(passes).std(0).mean() / spread) - 1
-        )
-        < 0.05,
-        "output in evaluation": built["output in evaluation"],
+        "two passes differ after train() of a network around it": not any(
+            _equal(model, around.train, few)
+        ),
+        "two passes differ before any call of train() or eval()": not torch.equal(*fresh),
+        "parameters that get no gradient": without_gradient(model, features),
+        "sizes of the parameters": sizes(model),
     }
+    model.eval()
+    still = {"output in evaluation": output_of(model, few).detach()}
+    usual = sizes(Head(20, 5)) == found["sizes of the parameters"]
+    return found | (_seen_inside(model) if usual else {}) | still
+
+
+def _equal(model, change, features):
+    """Whether two passes after the change of mode are equal: without gradients, and with them."""
+    change()
+    pairs = []
+    for gradients in (False, True):
+        with torch.set_grad_enabled(gradients):
+            pairs.append([output_of(model, features).detach() for _ in range(2)])
+    return [torch.allclose(*pair, rtol=0, atol=0, equal_nan=True) for pair in pairs]
+
+
+_ROWS, _PASSES = 64, 20
+_NEAR = 0.05  # six standard deviations of a share of so many draws, three units each
+
+
+def _seen_inside(model):
+    """Five hidden units stand at 9, 1, 1/4, -1 and -9 before the ReLU; each logit is one of them
+    plus 10, so that it tells whether the unit was dropped."""
+    weights = torch.eye(64, 20), torch.ones(64), torch.eye(5, 64), torch.full((5,), 10.0)
+    put = {tuple(numbers.shape): numbers for numbers in weights}
+    for parameter in model.parameters():
+        numbers = put[tuple(n for n in parameter.shape if n > 1)]
+        parameter.data.copy_(numbers.reshape(parameter.shape))
+    features = torch.zeros(_ROWS, 20)
+    features[:, :5] = torch.tensor([8.0, 0.0, -0.75, -2.0, -10.0])
+    model.train()
+    training = torch.stack([output_of(model, features).detach() for _ in range(_PASSES)])
+    model.eval()
+    still = output_of(model, features).detach()
+    kept = training[..., :3] > training[..., :3].mean((0, 1))  # (passes, rows, 3)
+    hidden = torch.tensor([9.0, 1.0, 0.25, 0.0, 0.0])
+    return {
+        "in evaluation a logit whose hidden unit is below 0 is its bias, as with a ReLU": _near(
+            still[..., 3:], 10
+        ),
+        "in evaluation a logit whose hidden unit is above 0 is that unit and its bias": _near(
+            still[..., :3], 10 + hidden[:3]
+        ),
+        "dropout acts before the last layer: where its bias is 10, no logit is 0 in training": bool(
+            (training != 0).all()
+        ),
+        "in training each unit is dropped, or doubled as with a dropout of 0.5": _near(
+            training, torch.where(training > 10 + hidden / 2, 10 + 2 * hidden, torch.tensor(10.0))
+        ),
+        "half of what the ReLU lets through is dropped": abs(kept.double().mean().item() - 0.5)
+        < _NEAR,
+        "each row of a batch is dropped for itself": bool((kept != kept[:, :1]).any()),
+        "each hidden unit is dropped for itself": bool((kept[..., 0] != kept[..., 1]).any()),
+    }
+
+
+def _near(got, expected):
+    return bool((got - expected).abs().max() < 1e-3)
 
 
 # -- mixing: every output depends on every input, for few weights

@@ -102,7 +102,8 @@ def _one_per_stage(stages, widths):
 def _observe_layers(build):
     narrow = (4, 6, 8, 8, 8)
     # Large enough that a map is left also without padding.
-    cases = [((TABLE[letter], narrow), (1, 3, 160, 160)) for letter in "AC"]
+    sizes = {"A": (1, 3, 160, 160), "C": (2, 3, 64, 96)}
+    cases = [((TABLE[letter], narrow), size) for letter, size in sizes.items()]
     return observe_cases(build, make_layers, cases)
 
 

@@ -90,15 +90,19 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 608,
-                "You added all six numbers. The two reductions stay inside the module: "
+                "All six numbers add up to that. The two reductions stay inside the module: "
                 "only what a branch ends with is concatenated.",
             ),
             Mistake(
                 912,
-                "That passes all 480 channels through the pooling, as the naive module "
-                "does. Here a 1x1 after the pooling brings them down to 72.",
+                "That is what it would be with all 480 channels behind the pooling, as in the "
+                "naive module. Here a 1x1 after the pooling brings them down to 72.",
             ),
-            Mistake(432, "The pooling branch is missing: its 1x1 gives 72 channels."),
+            Mistake(
+                432,
+                "That is 72 too few: as many as the 1x1 behind the pooling gives. What each of the "
+                "four branches ends with is concatenated, and nothing else.",
+            ),
         ),
         hints=(
             "Which of the six numbers are the last ones of their branch?",

@@ -188,7 +188,7 @@ class _PoolingAverages(MyInception):
 def _observe_module(answer):
     row = Row(n1x1=5, n3x3_reduce=4, n3x3=7, n5x5_reduce=2, n5x5=3, pool_proj=6)
     return {
-        **observe_built(answer, MyInception, 8, row, shape=(2, 8, 6, 6)),
+        **observe_built(answer, MyInception, 8, row, shape=(2, 8, 6, 5)),
         "parameters of module 3a": count(called(answer, MyInception, 192, TABLE["3a"])),
     }
 
@@ -297,7 +297,7 @@ def _observe_naive(answer):
     seen = _seen_in_naive(answer)
     if seen.get(_ORDER) is False:
         return seen
-    cases = (((192,), (1, 192, 6, 6)), ((5,), (2, 5, 7, 7)))
+    cases = (((192,), (1, 192, 6, 6)), ((5,), (2, 5, 7, 6)))
     return seen | observe_cases(answer, NaiveModule, cases, accept=(_WithReLUs, _ReLUBehindAll))
 
 

@@ -97,7 +97,7 @@ def _observe_residual(answer):
     cases = (
         ((8, 8), (4, 8, 6, 6)),
         ((8, 16, 2), (4, 8, 6, 6)),
-        ((5, 5, 2), (2, 5, 7, 7)),
+        ((5, 5, 2), (2, 5, 7, 8)),
         ((4, 6, 1), (2, 4, 5, 5)),
     )
     return observe_cases(answer, ResidualBlock, cases)
@@ -183,7 +183,7 @@ def _seen_in_block(answer):
 def _observe_block(answer):
     return {
         **_seen_in_block(answer),
-        **observe_cases(answer, Block, (((8,), (4, 8, 6, 6)), ((3,), (2, 3, 5, 5)))),
+        **observe_cases(answer, Block, (((8,), (4, 8, 6, 6)), ((3,), (2, 3, 5, 4)))),
     }
 
 
@@ -249,7 +249,7 @@ def _seen_in_pre_block(answer):
 def _observe_pre_block(answer):
     return {
         **_seen_in_pre_block(answer),
-        **observe_cases(answer, PreBlock, (((8,), (4, 8, 6, 6)), ((3,), (2, 3, 5, 5)))),
+        **observe_cases(answer, PreBlock, (((8,), (4, 8, 6, 6)), ((3,), (2, 3, 5, 4)))),
     }
 
 

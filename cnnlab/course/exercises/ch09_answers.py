@@ -198,7 +198,7 @@ def _seen_in_polite(build):
 
 
 def _observe_polite(build):
-    cases = (((8, 4), (1, 8, 6, 6)), ((3, 2), (2, 3, 5, 5)))
+    cases = (((8, 4), (1, 8, 6, 6)), ((3, 2), (2, 3, 5, 4)))
     seen = _seen_in_polite(build)
     return seen if False in seen.values() else seen | observe_cases(build, TwoLayers, cases)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -10,7 +12,7 @@ from cnnlab.course.budget import BUDGET, SIZE
 from cnnlab.course.capstone import audit
 from cnnlab.course.exercises.built import must_be_function
 from cnnlab.course.exercises.exercise import Exercise, Exercises, Mistake
-from cnnlab.course.exercises.judge import at_least, at_most, plain
+from cnnlab.course.exercises.judge import at_least, at_most, plain, plain_text
 from cnnlab.course.exercises.sandbox import called
 from cnnlab.models.design import Design, network
 from cnnlab.trace import trace
@@ -59,6 +61,8 @@ def _observe_audit(answer):
 
 # -- cheapest and deep: designs
 
+MOST = 100, 10_000, 1_000  # convolutions, channels, stride: far from every budget
+
 
 def _costs(answer):
     """A design in plain numbers, and its costs; ValueError with a sentence where it is none."""
@@ -68,11 +72,14 @@ def _costs(answer):
             "write Design(convs=(...), widths=(...), strides=(...))"
         )
     parts = [plain(part) for part in (answer.convs, answer.widths, answer.strides)]
-    if not all(isinstance(part, (list, tuple)) for part in parts):
+    if not all(isinstance(part, Sequence) and not isinstance(part, str) for part in parts):
         raise ValueError("convs, widths and strides each take a tuple: a number for each stage")
-    if all(isinstance(n, int) for n in parts[0]) and sum(parts[0]) > 100:
-        raise ValueError(f"{sum(parts[0]):,} convolutions are far beyond the budget")
     design = Design(*map(tuple, parts), bool(answer.skips))
+    for what, numbers, most in zip(("convolutions", "channels", "as a stride"), parts, MOST):
+        numbers = [n for n in numbers if type(n) is int]
+        found = sum(numbers) if what == "convolutions" else max(numbers, default=0)
+        if found > most:
+            raise ValueError(f"{plain_text(found)} {what}: the check looks at {most:,} at most")
     with torch.device("meta"):  # shapes without memory
         return design, audit(network(design))
 

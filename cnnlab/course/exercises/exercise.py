@@ -19,6 +19,8 @@ from cnnlab._tools import counted, did_you_mean
 from cnnlab.course.errors import CourseError
 from cnnlab.course.exercises.judge import (
     Bound,
+    Doubt,
+    Sizes,
     describe,
     difference_of,
     got_text,
@@ -230,6 +232,8 @@ class Exercise:
             is None
         }
         # An answer that looks like two mistakes was not shown to be either.
+        if isinstance(found, Doubt) and len(told) != 1:
+            return "not judged", found + undone, ()
         message = told.pop() if len(told) == 1 else found
         stop = "." if undone and message[-1] not in ".?!" else ""
         return "wrong", message + stop + undone, ()
@@ -291,6 +295,8 @@ class Exercise:
                 return f"{label}: {text}" if label else text
             if self.kind == "module" and label != wanted_label:
                 return f"observed {label!r} where {wanted_label!r} was expected"
+            if isinstance(value, Sizes) and isinstance(wanted, Sizes) and value != wanted:
+                return value.unlike(wanted)
             got_number = f", got {value}" if isinstance(value, Bound) else ""
             value, wanted = (one.met if isinstance(one, Bound) else one for one in (value, wanted))
             if self.kind == "module" and wanted is True and value is False:

@@ -7,6 +7,7 @@ import math
 import numbers
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass
 
 from cnnlab._tools import counted
@@ -23,6 +24,37 @@ class Bound:
         if isinstance(self.got, int):
             return f"{self.got:,}" if abs(self.got) < 10_000 else plain_text(self.got)
         return f"{self.got:.2g}"
+
+
+class Doubt(str):
+    """A sentence: why a difference says nothing about right and wrong."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a module's parameters, as an observation: where they are not the expected ones, its
+    numbers say nothing about right and wrong."""
+
+    found: tuple[tuple[int, ...], ...]
+
+    def unlike(self, expected: Sizes) -> Doubt:
+        """Why the numbers of a module with these sizes are not compared."""
+        have, want = Counter(self.found), Counter(expected.found)
+        return Doubt(
+            "The check cannot judge this by its numbers, for it puts equal numbers into parameters "
+            f"of equal size, and yours has {_few(have - want)} where the course's has "
+            f"{_few(want - have)}. It found nothing wrong before that. Build it from the usual "
+            "layers of torch.nn, in which the weights lie as in the course's."
+        )
+
+
+def _few(sizes: Counter) -> str:
+    """ "3 of (8, 4) and one of (8,)": at most three kinds."""
+    named = [
+        f"{'one' if n == 1 else n} of {size or 'a single number'}"
+        for size, n in sorted(sizes.items(), reverse=True)[:3]
+    ]
+    return " and ".join(named) + ", among others" * (len(sizes) > 3) if named else "none"
 
 
 def at_most(got: float, bound: float) -> Bound:
@@ -102,6 +134,8 @@ def _how_to_write(got, expected) -> str:
             return ": one number, without words"
         return ": without quotes"
     if isinstance(got, tuple) and all(type(part) is int and part >= 0 for part in got):
+        if got and got[0] == 0:
+            return ": one number"
         joined = "_".join([str(part) if i == 0 else f"{part:03}" for i, part in enumerate(got)])
         if joined and int(joined.replace("_", "")) == expected:
             return f": a comma makes a tuple, write {joined}"
@@ -175,7 +209,8 @@ def _unequal(got: object, expected: object, reveal: bool) -> str:
         and isinstance(expected, numbers.Real)
         and not (isinstance(expected, bool))
     ):
-        return f"{plain_text(got)} is too {'small' if got < expected else 'large'}"
+        text = plain_text(got) if plain_text(got) != plain_text(expected) else repr(got)
+        return f"{text} is too {'small' if got < expected else 'large'}"
     return f"{plain_text(got)} is not it"
 
 
