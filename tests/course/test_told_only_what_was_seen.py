@@ -86,7 +86,11 @@ CASES = [
     ("06.naive_module", PadWithoutKernel, "nn.Conv2d has no `pad`. What is it called?"),
     ("06.naive_module", NoBias, "parameters with bias: got 387,168, expected 387,296"),
     ("06.collapse", collapses_in_place, "the two layers are left as they were"),
-    ("07.copying", copies_with(lambda own: own[1, 1].fill_(-1)), "are all weights zero?"),
+    (
+        "07.copying",
+        copies_with(lambda own: own[1, 1].fill_(-1)),
+        "arrives, (from, to, row, column): has 0 elements, expected 6",
+    ),
     ("07.copying", copies_with(lambda own: own.fill_(1)), "its kernel reads all nine pixels"),
     ("07.all_gone", without_backward, "Where you read .grad it is None: backward() makes it"),
     ("07.ten_sigmoids", 0.0, "0 is too small"),

@@ -43,12 +43,15 @@ def observe_built(
     before = images.clone()
     output = output_of(module.train(), images)
     still = output_of(copy.deepcopy(module).eval(), images).detach()
+    left, arrived = _gradients(module, before)
     return {
         "parameters": sum(p.numel() for p in module.parameters()),
         f"shape of the output for {tuple(shape)}": tuple(output.shape),
         "the input is left as it was": bool(torch.equal(images, before)),
-        "parameters that get no gradient": without_gradient(module, before),
+        "parameters that get no gradient": left,
+        "a gradient reaches the input": bool(arrived.any()),
         "sizes of the parameters": sizes(module),
+        "gradient that reaches the input, as a share of its largest number": arrived,
         "output, with the same weights as the course's": output.detach(),
         "output in evaluation": still,
     }
@@ -56,9 +59,17 @@ def observe_built(
 
 def ready(module: nn.Module, images: torch.Tensor) -> None:
     """Lazy layers take their sizes from the images; then `fill`."""
-    if any(is_lazy(parameter) for parameter in module.parameters()):
-        output_of(module, images.clone())
+    known(module, images)
     fill(module)
+
+
+def known(module: nn.Module, images: torch.Tensor) -> nn.Module:
+    """The module, with the sizes of its lazy layers taken from the images."""
+    if any(is_lazy(parameter) for parameter in module.parameters()):
+        was = module.training
+        output_of(module.eval(), images.clone())  # running statistics do not move
+        module.train(was)
+    return module
 
 
 def sizes(module: nn.Module) -> Sizes:
@@ -134,9 +145,17 @@ def _numbers(shape: tuple[int, ...], size: float) -> torch.Tensor:
 
 def without_gradient(module: nn.Module, images: torch.Tensor) -> int:
     """How many parameters a backward pass leaves without a gradient, on these images."""
+    return _gradients(module, images)[0]
+
+
+def _gradients(module: nn.Module, images: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """`without_gradient`, and what reaches the images, as a share of its largest number."""
     module.zero_grad()
     with torch.enable_grad():
-        output = output_of(module, images)
+        first = images.clone().requires_grad_()
+        output = output_of(module, first * 1)  # as behind another layer: may be changed in place
         if output.requires_grad:
             (output * _numbers(tuple(output.shape), 1.0)).sum().backward()
-    return sum(p.numel() for p in module.parameters() if p.grad is None or not bool(p.grad.any()))
+    left = sum(p.numel() for p in module.parameters() if p.grad is None or not bool(p.grad.any()))
+    arrived = torch.zeros_like(images) if first.grad is None else first.grad
+    return left, arrived / arrived.abs().max().clamp(min=1e-30)

@@ -72,7 +72,7 @@ def observe_fit(answer):
     losses = called(answer, my_fit, model, batches, [0.5, 1.0, 0.25, 2.0])
     if isinstance(losses, (list, tuple)) and any(torch.is_tensor(loss) for loss in losses):
         raise ValueError(
-            "the losses are tensors: each keeps its whole graph in memory; keep loss.item()"
+            "the losses are tensors, expected plain numbers: keep loss.item(), which needs no graph"
         )
     moved = sum(float((p.detach() - b).abs().sum()) for p, b in zip(model.parameters(), before))
     return {
@@ -183,14 +183,16 @@ def observe_epoch(answer):
         return 0.1 / (1 + step)
 
     found = called(answer, run_epoch, model, optimizer, train, val, rate)
-    if not isinstance(found, tuple) or len(found) != 2:
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
         raise ValueError("the function must return two things: losses, share of val right")
     losses, share = found
     if not isinstance(losses, (list, tuple)) or not all(map(_is_number, [*losses, share])):
         raise ValueError("return a list of numbers, the losses, and one number, the share")
     moved = sum(float((p.detach() - b).abs().sum()) for p, b in zip(model.parameters(), before))
     return {
-        "plain numbers, not tensors, are kept": not any(torch.is_tensor(loss) for loss in losses),
+        "no loss that is kept holds its graph": not any(
+            torch.is_tensor(loss) and loss.requires_grad for loss in losses
+        ),
         "steps for which the rate was asked": asked,
         "losses": [float(torch.as_tensor(loss).detach()) for loss in losses],
         "share of the validation images right": float(share),

@@ -193,7 +193,7 @@ def _cut_off_at_6(answer):
     """Whether the activations hold large values back, which no small weights show."""
     module = called(answer, Inverted, 6, 6, 1, 4).train()
     for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
+        if isinstance(norm, nn.BatchNorm2d) and norm.affine:
             nn.init.constant_(norm.weight, 10.0)
     reads = reads_of(layer for layer in module.modules() if isinstance(layer, nn.Conv2d))
     output_of(module, torch.randn(2, 6, 8, 8))

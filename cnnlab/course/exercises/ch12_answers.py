@@ -43,7 +43,8 @@ LABELS = torch.tensor([0, 0, 2, 2])
 
 
 def more_ties(draw):
-    scores = torch.tensor([[float(draw.randint(0, 3)) for _ in range(5)] for _ in range(6)])
+    scale = draw.choice((1.0, 1e3, 1e-4))  # level is equal, not nearly equal
+    scores = torch.tensor([[scale * draw.randint(0, 3) for _ in range(5)] for _ in range(6)])
     return scores, torch.tensor([draw.randrange(5) for _ in range(6)]), draw.randint(1, 4)
 
 
@@ -86,16 +87,19 @@ def norms_dropped(state):
 
 
 class _Published(nn.Module):
-    """Whose file is to be renamed; a part of it is called submodule, which must stay, and a part
-    begins with a letter of `module`."""
+    """Whose file is to be renamed. What must stay: a part called submodule, one that begins with a
+    letter of `module`, one called norm.10, and layers.1, whose number is no norm's."""
 
     def __init__(self):
         super().__init__()
         self.encoder = nn.Conv2d(1, 2, 3)
         self.norm1 = nn.BatchNorm2d(2, track_running_stats=True)
         self.submodule = nn.Linear(2, 3)
-        del self.norm1._buffers["num_batches_tracked"]
-        self.norm1.num_batches_tracked = None
+        self.layers = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+        self.norm = nn.ModuleDict({"10": nn.BatchNorm2d(2)})
+        self.block = nn.Module()
+        self.block.norm1 = nn.BatchNorm2d(2)
+        self.scale = nn.Parameter(torch.tensor(2.0))
 
 
 def observe_names(answer):
@@ -103,7 +107,8 @@ def observe_names(answer):
     model = _Published()
     values = {key: torch.arange(v.numel()).float().view_as(v) for key, v in _state(model).items()}
     old = {f"module.{k.replace('norm1.', 'norm.1.')}": v for k, v in values.items()}
-    old["module.norm.1.num_batches_tracked"] = torch.tensor(7)
+    for name in ("norm.1", "norm.10", "block.norm.1"):
+        old[f"module.{name}.num_batches_tracked"] = torch.tensor(7)
     found = called(answer, renamed, old)
     if not isinstance(found, dict):
         raise ValueError("return a dict {name: tensor}")
@@ -220,6 +225,7 @@ def observe_frozen(answer):
 def _moved(answer, steps):
     torch.manual_seed(steps)
     net, images, labels = _Frozen(), 2 + torch.randn(12, 1, 4, 4), torch.randint(3, (12,))
+    net.train(steps == 3)  # and once as after an evaluation
     before = {key: value.clone() for key, value in net.state_dict().items()}
     called(answer, train_head, net, images, labels, steps)
     after = net.state_dict()

@@ -8,7 +8,7 @@ import linecache
 import os
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -122,6 +122,12 @@ def _out_of_time(error: BaseException) -> bool:
     return limits is not None and isinstance(error, limits.OutOfTime)
 
 
+def _others(variables: Mapping[str, str]) -> dict[str, str]:
+    """All but those that torch itself sets, when the first optimizer is made."""
+    own = "TORCHINDUCTOR_", "TRITON_"
+    return {name: value for name, value in variables.items() if not name.startswith(own)}
+
+
 @contextmanager
 def restored(changed: list[str]) -> Iterator[None]:
     """Fixed seeds inside the block; after it, everything global is as before, and `changed` names
@@ -152,7 +158,8 @@ def restored(changed: list[str]) -> Iterator[None]:
                 if get() != value:
                     put(value)
             if os.environ != variables:
-                changed.append("the environment's variables")
+                if _others(os.environ) != _others(variables):
+                    changed.append("the environment's variables")
                 os.environ.clear()
                 os.environ.update(variables)
             if not _is_here(place):
