@@ -74,10 +74,11 @@ def known(module: nn.Module, images: torch.Tensor) -> nn.Module:
 
 def sizes(module: nn.Module) -> Sizes:
     """The sizes of its parameters, in any order; a 1x1 convolution has those of a linear layer."""
-    return Sizes(tuple(sorted(_size(p) for p in module.parameters())))
+    return Sizes(tuple(sorted(size(p) for p in module.parameters())))
 
 
-def _size(parameter: torch.Tensor) -> tuple[int, ...]:
+def size(parameter: torch.Tensor) -> tuple[int, ...]:
+    """Its shape without axes of one."""
     return tuple(n for n in parameter.shape if n > 1)
 
 
@@ -134,13 +135,13 @@ def fill(module: nn.Module) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             fan_in = parameter[0].numel() if parameter.dim() > 1 else 4
-            numbers = _numbers(_size(parameter), (2 / fan_in) ** 0.5)
+            numbers = _numbers(size(parameter), (2 / fan_in) ** 0.5)
             parameter.copy_(numbers.reshape(parameter.shape))
 
 
-def _numbers(shape: tuple[int, ...], size: float) -> torch.Tensor:
+def _numbers(shape: tuple[int, ...], spread: float) -> torch.Tensor:
     generator = torch.Generator().manual_seed(sum(7**i * n for i, n in enumerate(shape)))
-    return torch.randn(shape, generator=generator) * size
+    return torch.randn(shape, generator=generator) * spread
 
 
 def without_gradient(module: nn.Module, images: torch.Tensor) -> int:

@@ -11,6 +11,7 @@ from cnnlab.course.exercises.built import (
     made,
     observe_cases,
     ready,
+    size,
     sizes,
     without_gradient,
 )
@@ -236,7 +237,7 @@ def _seen_inside(model):
     weights = torch.eye(64, 20), torch.ones(64), torch.eye(5, 64), torch.full((5,), 10.0)
     put = {tuple(numbers.shape): numbers for numbers in weights}
     for parameter in model.parameters():
-        numbers = put[tuple(n for n in parameter.shape if n > 1)]
+        numbers = put[size(parameter)]
         parameter.data.copy_(numbers.reshape(parameter.shape))
     features = torch.zeros(_ROWS, 20)
     features[:, :5] = torch.tensor([8.0, 0.0, -0.75, -2.0, -10.0])

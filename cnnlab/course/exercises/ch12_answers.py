@@ -105,10 +105,9 @@ class _Published(nn.Module):
 def observe_names(answer):
     must_be_function(answer)
     model = _Published()
-    values = {key: torch.arange(v.numel()).float().view_as(v) for key, v in _state(model).items()}
-    old = {f"module.{k.replace('norm1.', 'norm.1.')}": v for k, v in values.items()}
-    for name in ("norm.1", "norm.10", "block.norm.1"):
-        old[f"module.{name}.num_batches_tracked"] = torch.tensor(7)
+    file = {k: torch.arange(v.numel()).float().view_as(v) for k, v in model.state_dict().items()}
+    values = {key: v for key, v in file.items() if not key.endswith("tracked")}
+    old = {f"module.{k.replace('norm1.', 'norm.1.')}": v for k, v in file.items()}
     found = called(answer, renamed, old)
     if not isinstance(found, dict):
         raise ValueError("return a dict {name: tensor}")
@@ -118,10 +117,6 @@ def observe_names(answer):
         "left over": ", ".join(sorted(str(key) for key in {*found} - {*values})) or "nothing",
         "the tensors are those of the file": bool(equal),
     }
-
-
-def _state(model):
-    return {k: v for k, v in model.state_dict().items() if not k.endswith("tracked")}
 
 
 # -- cam

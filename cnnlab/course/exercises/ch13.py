@@ -75,9 +75,9 @@ def _costs(answer):
     if not all(isinstance(part, Sequence) and not isinstance(part, str) for part in parts):
         raise ValueError("convs, widths and strides each take a tuple: a number for each stage")
     design = Design(*map(tuple, parts), bool(answer.skips))
-    for what, numbers, most in zip(("convolutions", "channels", "as a stride"), parts, MOST):
-        numbers = [n for n in numbers if type(n) is int]
-        found = sum(numbers) if what == "convolutions" else max(numbers, default=0)
+    convs, widths, strides = ([n for n in part if type(n) is int] for part in parts)
+    largest = sum(convs), max(widths, default=0), max(strides, default=0)
+    for what, found, most in zip(("convolutions", "channels", "as a stride"), largest, MOST):
         if found > most:
             raise ValueError(f"{plain_text(found)} {what}: the check looks at {most:,} at most")
     with torch.device("meta"):  # shapes without memory

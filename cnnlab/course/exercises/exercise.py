@@ -232,9 +232,9 @@ class Exercise:
             is None
         }
         # An answer that looks like two mistakes was not shown to be either.
-        if isinstance(found, Doubt) and len(told) != 1:
-            return "not judged", found + undone, ()
         message = told.pop() if len(told) == 1 else found
+        if isinstance(message, Doubt):
+            return "not judged", message + undone, ()
         stop = "." if undone and message[-1] not in ".?!" else ""
         return "wrong", message + stop + undone, ()
 
