@@ -31,6 +31,17 @@ class CutDense(ch09_answers.DenseLayer):
         return torch.cat([x.detach(), y[:, kept:]], 1)
 
 
+def rectified_by(solution, activation):
+    """The same class with another activation as its `relu`."""
+
+    class Other(solution):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.relu = activation
+
+    return Other
+
+
 class NarrowedUnprojected(ch08_answers.ResidualBlock):
     def __init__(self, before, after, stride=1):
         super().__init__(before, after, stride)
@@ -79,6 +90,11 @@ def only_features_asleep(net, images, labels, steps):
     ch12_answers._steps(net, net.head.parameters(), images, labels, steps)
 
 
+def validates_first(model, optimizer, train, val, rate):
+    share = ch10_answers.run_epoch(model, optimizer, [], val, rate)[1]
+    return ch10_answers.run_epoch(model, optimizer, train, val, rate)[0], share
+
+
 @pytest.mark.parametrize(
     "name, answer, words",
     [
@@ -88,6 +104,10 @@ def only_features_asleep(net, images, labels, steps):
         ("07.copying", copies(nn.ReLU6()), "maps without negative values pass unchanged"),
         ("07.copying", copies(nn.Hardtanh(0, 1)), "maps without negative values pass unchanged"),
         ("07.all_gone", named_weights, "norms of the first call"),
+        ("08.in_place", rectified_by(ch08_answers.PreBlock, nn.ReLU6()), "gradient that reaches the input"),
+        ("09.polite", rectified_by(ch09_answers.TwoLayers, nn.ReLU6()), "gradient that reaches the input"),
+        ("09.polite", rectified_by(ch09_answers.TwoLayers, nn.Tanh()), "stands behind a ReLU"),
+        ("10.epoch", validates_first, "share of the validation images right"),
         ("12.rename", renamed_by(lambda key: key.replace("norm.1", "norm1")), "norm.10"),
         ("12.rename", renamed_by(lambda key: key.replace(".1.", "1.")), "layers.1"),
         ("12.rename", renamed_by(lambda key: re.sub("^norm.1.", "norm1.", key)), "block.norm"),
@@ -125,6 +145,14 @@ def lazy(solution):
     return Lazy
 
 
+def asks_twice(model, optimizer, train, val, rate):
+    def twice(step):
+        rate(step)
+        return rate(step)
+
+    return ch10_answers.run_epoch(model, optimizer, train, val, twice)
+
+
 def detached_losses(*arguments):
     losses, share = ch10_answers.run_epoch(*arguments)
     return [[torch.tensor(loss) for loss in losses], share]
@@ -139,6 +167,7 @@ def detached_losses(*arguments):
         ("08.in_place", lazy(ch08_answers.PreBlock)),
         ("09.dense_layer", lazy(ch09_answers.DenseLayer)),
         ("10.epoch", detached_losses),
+        ("10.epoch", asks_twice),
     ],
 )
 def test_right(name, answer):

@@ -38,7 +38,7 @@ def observe_built(
             "the module has no parameters: assign its layers to self in __init__ (a plain list "
             "hides them: use nn.Sequential or nn.ModuleList)"
         )
-    images = _numbers(tuple(shape), 1.0)
+    images = _numbers(tuple(shape), 10.0)  # beyond 6, where ReLU6 is not ReLU
     ready(module, images)
     before = images.clone()
     output = output_of(module.train(), images)

@@ -186,7 +186,9 @@ def _seen_in_polite(build):
         out = output_of(model, given)
         rectified = bool(all((read >= 0).all() for read in reads))
         stands = out.shape[1] > 7 and torch.equal(out[:, :8], x)
-        linear = torch.allclose(model(x.clone()) + model(-x), torch.zeros(1), atol=1e-5)
+        other, none = torch.randn_like(x), torch.zeros_like(x)
+        together = model(x + other) + model(none)  # with bias, a straight line misses zero
+        linear = torch.allclose(model(x.clone()) + model(other.clone()), together, atol=1e-4)
     return {
         "shape for an input of (1, 8, 6, 6)": tuple(out.shape),
         "weights": sum(p.numel() for p in model.parameters()),

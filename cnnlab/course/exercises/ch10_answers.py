@@ -166,7 +166,7 @@ def _is_number(value):
 
 def observe_epoch(answer):
     must_be_function(answer)
-    torch.manual_seed(0)
+    torch.manual_seed(5)  # 13 of 27 at the end, and neither before, on the way nor while training
     model = nn.Sequential(
         nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 4)
     )
@@ -180,7 +180,7 @@ def observe_epoch(answer):
 
     def rate(step):
         asked.append(step)
-        return 0.1 / (1 + step)
+        return 1 / (1 + step)
 
     found = called(answer, run_epoch, model, optimizer, train, val, rate)
     if not isinstance(found, (tuple, list)) or len(found) != 2:
@@ -193,7 +193,7 @@ def observe_epoch(answer):
         "no loss that is kept holds its graph": not any(
             torch.is_tensor(loss) and loss.requires_grad for loss in losses
         ),
-        "steps for which the rate was asked": asked,
+        "steps for which the rate was asked": list(dict.fromkeys(asked)),
         "losses": [float(torch.as_tensor(loss).detach()) for loss in losses],
         "share of the validation images right": float(share),
         "how far the weights went": round(moved, 3),
