@@ -104,8 +104,16 @@ def validates_first(model, optimizer, train, val, rate):
         ("07.copying", copies(nn.ReLU6()), "maps without negative values pass unchanged"),
         ("07.copying", copies(nn.Hardtanh(0, 1)), "maps without negative values pass unchanged"),
         ("07.all_gone", named_weights, "norms of the first call"),
-        ("08.in_place", rectified_by(ch08_answers.PreBlock, nn.ReLU6()), "gradient that reaches the input"),
-        ("09.polite", rectified_by(ch09_answers.TwoLayers, nn.ReLU6()), "gradient that reaches the input"),
+        (
+            "08.in_place",
+            rectified_by(ch08_answers.PreBlock, nn.ReLU6()),
+            "gradient that reaches the input",
+        ),
+        (
+            "09.polite",
+            rectified_by(ch09_answers.TwoLayers, nn.ReLU6()),
+            "gradient that reaches the input",
+        ),
         ("09.polite", rectified_by(ch09_answers.TwoLayers, nn.Tanh()), "stands behind a ReLU"),
         ("10.epoch", validates_first, "share of the validation images right"),
         ("12.rename", renamed_by(lambda key: key.replace("norm.1", "norm1")), "norm.10"),
