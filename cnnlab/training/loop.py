@@ -162,7 +162,7 @@ def fit(
     refusals.check_forward(model, train, val, layout)
     net = parallel(model, device)
     if compile:
-        torch._dynamo.reset()  # a session's ninth network would run uncompiled, without a word
+        torch.compiler.reset()  # a session's ninth network would run uncompiled, without a word
         net = torch.compile(net, mode=compile if isinstance(compile, str) else None)
     update = _optimizer(model, options)
     run = Run(options, device, layout, model, net, update, train, val, checkpoint)

@@ -408,7 +408,7 @@ def _keep(folder: Path, case: Case, device: torch.device, seconds: dict, facts: 
 def _compiled(model: nn.Module, case: Case) -> nn.Module:
     if not case.compile:
         return model
-    torch._dynamo.reset()
+    torch.compiler.reset()
     return torch.compile(model, mode=case.compile if isinstance(case.compile, str) else None)
 
 

@@ -67,6 +67,19 @@ def test_a_known_mistake_is_told():
     assert says(make(), lambda a, b: a + b + a + b) == "That is the perimeter."
 
 
+def test_a_known_mistake_is_looked_at_once_however_often_an_answer_is_checked():
+    called = []
+
+    def doubled(height, width):
+        called.append((height, width))
+        return 2 * height * width
+
+    exercise = make(mistakes=(Mistake(doubled, "Twice the area."),))
+    for _ in range(2):  # each notebook's copy of the exercise knows it, too
+        assert says(exercise.bound(None), lambda a, b: a * b + a * b) == "Twice the area."
+    assert called == [(2, 3), (4, 50_000)]
+
+
 def test_another_wrong_answer_shows_the_first_case_that_fails():
     def mine(height, width):
         return height * width if height < 3 else 7

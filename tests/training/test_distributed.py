@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,6 @@ from cnnlab.training.distributed import World, together, world
 from cnnlab.training.history import TrainingError
 from cnnlab.training.loop import evaluate, fit
 
-ROOT = Path(__file__).resolve().parents[2]
 BACKSTOP = 900  # seconds for what comes at once on a quiet machine: nothing is judged by it
 
 
@@ -79,9 +77,15 @@ CASES = {
 }
 
 
+# Each process is forked from one that has imported all this, and what torch's wrapper for several
+# processes imports when it is first made, and has no threads yet.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload([__name__, "torch._dynamo"])
+
+
 @contextmanager
 def processes(job, folder, size=2, **environment):
-    """`size` processes of this file, as torchrun would start them."""
+    """`size` processes that run `job(folder)`, as torchrun would start them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -93,32 +97,38 @@ def processes(job, folder, size=2, **environment):
             "WORLD_SIZE": size,
             "MASTER_PORT": port,
             "MASTER_ADDR": "127.0.0.1",
-            "OMP_NUM_THREADS": 1,
             **environment,
         }
-        running.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.training.test_distributed", job, str(folder)],
-                cwd=ROOT,
-                env={**os.environ, **{key: str(value) for key, value in names.items()}},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+        running.append(SERVER.Process(target=start, args=(job, folder, names)))
+        running[-1].start()
     try:
         yield running
     finally:
         for process in running:
             process.kill()
-            process.communicate()
+            process.join()
+
+
+def start(job, folder, names):
+    """What one process does; its errors are kept in a file."""
+    os.environ.update({key: str(value) for key, value in names.items()})
+    with open(folder / f"{names['RANK']}.stderr", "w") as file:
+        os.dup2(file.fileno(), 2)
+    torch.set_num_threads(1)
+    job(folder)
+
+
+def status_of(process, folder, rank):
+    """Of a process that ends: its exit status, and its errors."""
+    process.join(BACKSTOP)
+    return process.exitcode, (folder / f"{rank}.stderr").read_text()
 
 
 def test_two_processes_give_the_numbers_of_one(tmp_path):
-    with processes("compare", tmp_path) as running:
-        for process in running:
-            _, err = process.communicate(timeout=BACKSTOP)
-            assert process.returncode == 0, err
+    with processes(compare, tmp_path) as running:
+        for rank, process in enumerate(running):
+            status, err = status_of(process, tmp_path, rank)
+            assert status == 0, err
     both = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert both[0] == both[1]  # the processes agree, to the bit
     for name, options in CASES.items():
@@ -139,22 +149,22 @@ def compare(folder):
 
 def test_a_killed_process_ends_the_others(tmp_path):
     # Their own timeout would come too late for this test: something else must tell them.
-    with processes("forever", tmp_path, CNNLAB_TEST_TIMEOUT=3600) as running:
+    with processes(forever, tmp_path, CNNLAB_TEST_TIMEOUT=3600) as running:
         wait_for(tmp_path / "0.started", tmp_path / "1.started")
         os.kill(running[1].pid, signal.SIGKILL)
-        _, err = running[0].communicate(timeout=BACKSTOP)
-        assert running[0].returncode == 3, err
+        status, err = status_of(running[0], tmp_path, 0)
+        assert status == 3, err
     text = (tmp_path / "0.error").read_text()
     assert "another process of this run ended or does not answer" in text, text
     assert "at step" in text
 
 
 def test_a_process_that_hangs_ends_the_others_after_the_timeout(tmp_path):
-    with processes("forever", tmp_path, CNNLAB_TEST_TIMEOUT=10) as running:
+    with processes(forever, tmp_path, CNNLAB_TEST_TIMEOUT=10) as running:
         wait_for(tmp_path / "0.started", tmp_path / "1.started")
         os.kill(running[1].pid, signal.SIGSTOP)
-        _, err = running[0].communicate(timeout=BACKSTOP)
-        assert running[0].returncode == 3, err
+        status, err = status_of(running[0], tmp_path, 0)
+        assert status == 3, err
     assert "does not answer" in (tmp_path / "0.error").read_text()
 
 
@@ -197,10 +207,10 @@ def forever(folder):
 
 def test_ctrl_c_in_one_process_stops_all_at_the_same_step_and_they_go_on(tmp_path):
     for turn in range(2):
-        with processes("interrupted", tmp_path) as running:
-            for process in running:
-                _, err = process.communicate(timeout=BACKSTOP)
-                assert process.returncode == 0, err
+        with processes(interrupted, tmp_path) as running:
+            for rank, process in enumerate(running):
+                status, err = status_of(process, tmp_path, rank)
+                assert status == 0, err
         first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
         assert first == second
         if turn == 0:  # asked after 18 steps, found when they look
@@ -242,7 +252,3 @@ def test_several_processes_need_batches_that_all_can_order_alike(monkeypatch):
     monkeypatch.setattr("cnnlab.training.refusals.world", lambda: World(0, 2))
     with pytest.raises(TrainingError, match=r"2 processes share every batch.*a list has none"):
         fit(net(), [(torch.zeros(2, 1, 8, 8), torch.zeros(2).long())], [1], epochs=1)
-
-
-if __name__ == "__main__":
-    {"compare": compare, "forever": forever, "interrupted": interrupted}[sys.argv[1]](sys.argv[2])

@@ -223,7 +223,7 @@ def test_bf16_is_near_float32_and_leaves_the_weights_in_it():
 
 def test_compile_is_asked_for_with_its_mode_after_a_reset(monkeypatch):
     calls = []
-    monkeypatch.setattr(torch._dynamo, "reset", lambda: calls.append("reset"))
+    monkeypatch.setattr(torch.compiler, "reset", lambda: calls.append("reset"))
     monkeypatch.setattr(torch, "compile", lambda net, mode: calls.append(mode) or net)
     quick(net(), tiny(), compile=True)
     quick(net(), tiny(), compile="reduce-overhead")

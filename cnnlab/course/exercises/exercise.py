@@ -90,6 +90,7 @@ class Exercise:
         self.note, self.working = note, working
         self.tolerance, self.seconds = tolerance, seconds
         self.record: Callable[[Verdict], None] | None = None
+        self._mistaken: dict[int, dict] = {}  # observations of known mistakes, by position
         if level not in LEVELS:
             raise CourseError(
                 f"exercise {name}: level {level!r} is not known; use one of {', '.join(LEVELS)}"
@@ -225,11 +226,8 @@ class Exercise:
             return "not attempted", "It still returns `...`: replace it by your own code.", ()
         told = {
             mistake.message
-            for mistake in self.mistakes
-            if self._first_difference(
-                got, self._observations(mistake.answer, None), same_errors=True
-            )
-            is None
+            for number, mistake in enumerate(self.mistakes)
+            if self._first_difference(got, self._of_mistake(number), same_errors=True) is None
         }
         # An answer that looks like two mistakes was not shown to be either.
         message = told.pop() if len(told) == 1 else found
@@ -237,6 +235,12 @@ class Exercise:
             return "not judged", message + undone, ()
         stop = "." if undone and message[-1] not in ".?!" else ""
         return "wrong", message + stop + undone, ()
+
+    def _of_mistake(self, number: int) -> dict[str, object]:
+        """A known mistake's observations, made once: they are the same each time."""
+        if number not in self._mistaken:
+            self._mistaken[number] = self._observations(self.mistakes[number].answer, None)
+        return self._mistaken[number]
 
     def _meant(self, failure: Failure) -> bool:
         """Whether the solution raises because it shall: by itself, as a function may."""
