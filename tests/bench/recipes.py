@@ -53,6 +53,10 @@ _FASHION = {
     "label_smoothing": 0.1,
     "flip": True,
 }
+# Two others of 20 epochs, both with batches of 64, lr 0.05 and a warmup of 0.1, were tried on
+# `vgg_small` with seed 0, where this one gets 94.55% of 6,000 validation images: 94.77% with a
+# dropout of 0.2 and a weight decay of 2e-4, 94.72% without dropout and with a crop of 1. That is 13
+# and 10 images more, so chance; the first had 94.26% of the test images right, this one 94.22%.
 _LONG = {**_FASHION, "epochs": 20, "batch_size": 128, "lr": 0.1, "crop": 2}
 _OURS = "ours; {}"
 _DEFAULT = "ours: the command's defaults"
