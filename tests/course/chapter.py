@@ -1,14 +1,23 @@
-"""What the tests of all chapters share: reading a stored notebook, and the words of a picture."""
+"""What the tests of all chapters share: an exercise, a stored notebook, the words of a picture."""
 
 from __future__ import annotations
 
 import re
 from html import unescape
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
 
+from cnnlab.course.exercises.exercise import Exercise
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def exercise(name: str) -> Exercise:
+    """An exercise by chapter and name: "07.copying"."""
+    chapter, name = name.split(".")
+    return getattr(import_module(f"cnnlab.course.exercises.ch{chapter}").exercises, name)
 
 
 def stored_cells(chapter: str) -> dict:

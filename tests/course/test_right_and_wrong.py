@@ -1,6 +1,5 @@
 """Answers that the judge once took for right and that are wrong, and right ones that it refused."""
 
-import importlib
 import re
 
 import pytest
@@ -16,6 +15,7 @@ from cnnlab.course.exercises import (
     ch10_answers,
     ch12_answers,
 )
+from tests.course.chapter import exercise
 
 
 class CutShortcut(ch08_answers.PreBlock):
@@ -124,9 +124,7 @@ def validates_first(model, optimizer, train, val, rate):
     ],
 )
 def test_wrong(name, answer, words):
-    chapter, exercise = name.split(".")
-    exercises = importlib.import_module(f"cnnlab.course.exercises.ch{chapter}").exercises
-    verdict = getattr(exercises, exercise).check(answer)
+    verdict = exercise(name).check(answer)
     assert (verdict.status, words in verdict.message) == ("wrong", True), verdict.message
 
 
@@ -179,9 +177,7 @@ def detached_losses(*arguments):
     ],
 )
 def test_right(name, answer):
-    chapter, exercise = name.split(".")
-    exercises = importlib.import_module(f"cnnlab.course.exercises.ch{chapter}").exercises
-    verdict = getattr(exercises, exercise).check(answer)
+    verdict = exercise(name).check(answer)
     assert verdict.passed, verdict.message
 
 

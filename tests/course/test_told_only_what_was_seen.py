@@ -2,7 +2,6 @@
 
 import os
 import signal
-from importlib import import_module
 
 import pytest
 import torch
@@ -10,11 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnnlab.models.design import Design
-
-
-def exercise(name):
-    chapter, name = name.split(".")
-    return getattr(import_module(f"cnnlab.course.exercises.ch{chapter}").exercises, name)
+from tests.course.chapter import exercise
 
 
 def reads_three_of_four_rows():
