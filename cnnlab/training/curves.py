@@ -37,6 +37,7 @@ class Bar:
         done: int = 0,
     ) -> None:
         self._bar, self._lines, self._text, self._last = None, False, "", time.monotonic()
+        self._steps, self._unit, self._done = steps, unit, done
         file = (_notebook_display(picture) or sys.stderr) if shown else None
         if file is None:
             return
@@ -58,10 +59,11 @@ class Bar:
 
     def advance(self) -> None:
         """One step more."""
+        self._done += 1
         if self._bar is not None:
             self._bar.update()
         elif self._lines and self._text and time.monotonic() - self._last > LOG_EVERY:
-            self.row(self._text)
+            self.row(f"{self._text}; {self._unit} {self._done} of {self._steps} in all")
 
     def say(self, text: str) -> None:
         """What stands before the bar when it is redrawn, and in a log now and then."""

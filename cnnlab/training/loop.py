@@ -218,7 +218,7 @@ def _learn_epoch(run: Run, stop: threading.Event, bar: Bar) -> None:
         if step == 1 or step % CHECK_EVERY == 0:
             _look(run, pending)
             epoch = f"epoch {len(history.epochs) + 1}/{options.epochs}"
-            bar.say(f"{epoch}, step {step}/{run.steps}, loss {run.plain[-1]:.3f}")
+            bar.say(f"{epoch}, loss {run.plain[-1]:.3f}")
     _look(run, pending)
 
 
