@@ -41,7 +41,8 @@ def table(found: list[dict]) -> str:
                 _share([run["val_accuracy"] for run in runs]),
                 str(len(runs)),
                 f"{mean(counted_seconds) / 60:.1f}" if counted_seconds else "not counted",
-                record["date"] + f" ({places.index(_place(record)) + 1})" * (len(places) > 1),
+                _whole(record["date"])
+                + f" ({places.index(_place(record)) + 1})" * (len(places) > 1),
             )
         )
     names = [f"({n}) {name}" for n, name in enumerate(places, 1)] if len(places) > 1 else places
@@ -60,6 +61,11 @@ def into(text: str, found: list[dict]) -> str:
 def _place(record: dict) -> str:
     """Where it was measured: "a processor, 1 thread"."""
     return f"{record['machine']}, {counted(record['threads'], 'thread')}"
+
+
+def _whole(date: str) -> str:
+    """With hyphens at which no narrow column breaks the line."""
+    return date.replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
 def _built(record: dict) -> str:
