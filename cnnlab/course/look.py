@@ -114,8 +114,10 @@ def short(value: float | str, digits: int = 4) -> str:
 
 
 def inline(text: str) -> str:
-    """Text as HTML: escaped; `code` between backticks is code, what was measured has its span."""
+    """Text as HTML: escaped; `code` between backticks is code, what was measured has its span,
+    in which no percent sign begins a line."""
     text = re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    text = text.replace(f" %{CLOSE}", f"\N{NO-BREAK SPACE}%{CLOSE}")
     return text.replace(OPEN, '<span class="cnnlab-measured">').replace(CLOSE, "</span>")
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from cnnlab.course import look
-from cnnlab.course.look import Card
+from cnnlab.course.look import Card, measured
 
 
 def test_mix_goes_from_start_to_end():
@@ -57,3 +57,8 @@ def test_card_says_the_same_as_text_and_as_html():
 def test_card_escapes_what_it_is_given():
     html = Card("bad", "<b>", ("a & b",), code="<script>").to_html()
     assert "<b>" not in html and "<script>" not in html and "a &amp; b" in html
+
+
+def test_a_percent_sign_stays_with_its_number_and_code_stays_code():
+    page = Card("note", "`7 % 2` is 1", rows=(("", measured("45 (42 to 47) %")),)).to_html()
+    assert "(42 to 47)\N{NO-BREAK SPACE}%</span>" in page and "<code>7 % 2</code>" in page
