@@ -285,7 +285,8 @@ exercises = Exercises(
             ),
             Mistake(
                 _WithoutMomentum,
-                "One left: the optimizer forgets its momentum. It has a state_dict() too.",
+                "One left: the optimizer forgets its momentum and its rate. It has a "
+                "state_dict() too.",
             ),
             Mistake(
                 _OtherDraws,

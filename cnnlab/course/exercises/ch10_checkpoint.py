@@ -61,9 +61,7 @@ class _WithoutBuffers(Checkpoint):
 
 class _WithoutMomentum(Checkpoint):
     def resume(self, model, optimizer):
-        epoch = super().resume(model, optimizer)
-        optimizer.state.clear()
-        return epoch
+        return super().resume(model, torch.optim.SGD(model.parameters(), momentum=0.9))
 
 
 class _SameEpoch(Checkpoint):
@@ -98,6 +96,10 @@ def _apart(one, other):
     return round(max(float((a.detach() - b.detach()).abs().max()) for a, b in zip(one, other)), 6)
 
 
+def _rate(optimizer):
+    return float(optimizer.param_groups[0]["lr"])
+
+
 def _momenta(net, optimizer):
     """The running sums that SGD with momentum keeps, zero where it keeps none."""
     found = [optimizer.state[p].get("momentum_buffer") for p in net.parameters()]
@@ -129,6 +131,9 @@ def observe_checkpoint(answer):
                 _running(again), run.running
             ),
             "momentum, from that at the cut": _apart(_momenta(again, fresh), run.momenta),
+            "learning rate, from that at the cut": round(
+                abs(_rate(fresh) - _rate(run.optimizer)), 6
+            ),
             "dropout goes on drawing where it stood": bool(
                 torch.equal(torch.get_rng_state(), run.draws)
             ),
@@ -146,10 +151,11 @@ def _cut_run(answer, folder, batches, epochs):
     net, optimizer = _network()
     keeper = called(answer, Checkpoint, f"{folder}/run")
     for epoch in range(epochs):
+        optimizer.param_groups[0]["lr"] = 0.1 / (epoch + 1)
         _train(net, optimizer, batches)
         # Before save, which may change them.
         weights, running = ([v.clone() for v in one] for one in (net.parameters(), _running(net)))
-        momenta = _momenta(net, optimizer)
+        momenta, rate = _momenta(net, optimizer), _rate(optimizer)
         keeper.save(net, optimizer, epoch)
     if not any(folder.iterdir()):
         raise ValueError("after save there is no file at `path`")
@@ -160,6 +166,7 @@ def _cut_run(answer, folder, batches, epochs):
         weights=weights,
         running=running,
         momenta=momenta,
+        rate=rate,
         draws=draws,
     )
 
