@@ -305,7 +305,7 @@ def test_what_there_is_to_find():
 
 
 def test_chapter_08_finds_its_switch():
-    """plain-56 with batch norm explodes towards the first layers; with skips it does not."""
+    """plain-56 with batch norm explodes toward the first layers; with skips it does not."""
     assert flow(56, "ReLU", "He", True, False).ratio > 1000
     assert 1 / 20 < flow(56, "ReLU", "He", True, True).ratio < 20
     explorer = gradient_flow(56, "ReLU", "He", True, True, find=("One.",))

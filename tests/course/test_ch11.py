@@ -140,7 +140,7 @@ def test_the_faulty_block_in_the_notebook_is_the_diagnosed_one(cells):
         (ch11_answers._strided_mixing, "skips three of four pixels"),
         (ch11_answers._nothing_between, "between the depthwise 3x3 and its 1x1"),
         (ch11_answers._one_activation, "A ReLU is missing between"),
-        (ch11_answers._large_stem, "The stem has stride 2"),
+        (ch11_answers._large_stem, "The stem must have stride 2"),
         (ch11_answers._biased, "bias=False"),
         (lambda rows, width, classes: rows, "gives a tuple, expected an nn.Module"),
         (lambda rows: rows, "expected (rows, width, classes)"),

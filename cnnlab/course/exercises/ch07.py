@@ -235,7 +235,8 @@ exercises = Exercises(
             Mistake((1 / 288) ** 0.5, "The factor 2 is missing: it makes up for what ReLU cuts."),
             Mistake(
                 (2 / 32) ** 0.5,
-                "A unit adds 9 products *per channel*: the kernel's area belongs to the fan-in.",
+                "An output value adds 9 products *per channel*: the kernel's area belongs to the "
+                "fan-in.",
             ),
             Mistake(
                 (2 / 432) ** 0.5,

@@ -208,8 +208,9 @@ exercises = Exercises(
             ),
             Mistake(
                 [(22, 16), (1, 32), (1, 64)],
-                "Few parameters, but too many MACs: a block pays for each pixel of its map, 1,024 "
-                "in the first stage, 256 in the second. Make these narrower, or move blocks on.",
+                "The parameters fit, but the MACs do not: a block pays for each pixel of its map, "
+                "1,024 in the first stage, 256 in the second. Make these narrower, or move blocks "
+                "to later stages.",
             ),
             Mistake(
                 [(16, 8), (1, 32), (8, 64)],

@@ -210,8 +210,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 (12, 16, True),
-                "It sees far and needs few weights, but it keeps too much. Every layer keeps "
-                "twice what it reads, and with bottleneck 8k more.",
+                "It sees far enough and its weights fit, but it keeps too much. Every layer "
+                "keeps twice what it reads, and with bottleneck 8k more.",
             ),
             Mistake(
                 (48, 4, False),

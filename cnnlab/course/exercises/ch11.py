@@ -139,7 +139,7 @@ exercises = Exercises(
                 "A ReLU is missing between the depthwise 3x3 and its 1x1: norm and ReLU follow "
                 "each of the two.",
             ),
-            Mistake(_large_stem, "The stem has stride 2: it halves the image."),
+            Mistake(_large_stem, "The stem must have stride 2: it halves the image."),
             Mistake(_biased, "A norm follows each convolution: bias=False."),
         ),
         hints=(

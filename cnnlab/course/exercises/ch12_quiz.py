@@ -56,7 +56,7 @@ quiz = Quiz(
         ),
     ),
     Question(
-        "The scores of two images are equal to a hundredth. What follows?",
+        "The scores of two images agree to within a hundredth of their range. What follows?",
         (
             Option(
                 "The images look alike to a person", "An a and a picture you read as h had them."

@@ -166,7 +166,7 @@ exercises = Exercises(
             "`trace(model, image)` gives a table: `table.params`, `table.macs`, "
             "`table.kept_bytes`.",
             'Rows of convolutions: `[row for row in table if row.op == "conv2d"]`.',
-            "`row.receptive_field` is (height, width): return one of them.",
+            "`row.receptive_field` is (height, width): return the height, `[0]`.",
         ),
         note="Four numbers, known before a single step of training.",
     ),

@@ -146,7 +146,7 @@ def residual_paths(blocks: int = 9, gain: float = 0.6, deleted: Collection[int] 
         "Restore block 5, then delete one block after the other. Which share of the paths does "
         "each one take along, and which share of the gradient?",
         "27 blocks, as in ResNet-56, nothing deleted: at which setting of branch / shortcut does "
-        "the gradient come over paths of 4 blocks, as you measured after training?",
+        "the gradient come over paths of 4 blocks, as in a trained ResNet-56 (below)?",
         "Now weaker branches, 0.2: which paths carry the gradient, and what does a deletion cost? "
         "Then 2.0: what has this network in common with the plain chain?",
     )

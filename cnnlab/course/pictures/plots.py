@@ -290,8 +290,9 @@ def _points(series, joined, title, x_label, y_label, alt, exact, log, height, na
 
 
 def _write(axes, words, spots) -> None:
-    """Each text beside its point, on the side where it covers least."""
+    """Each text beside its point, on the side where it covers least and is nearest to this one."""
     marks = [Bbox(axes.transData.transform(spot) + [[-6, -6], [6, 6]]) for spot in spots]
+    points = axes.transData.transform(spots)
     frame = axes.get_window_extent()
     for spot, text in words:
         note = axes.annotate(text, spot, xytext=(0, 0), textcoords="offset points", fontsize=9)
@@ -303,11 +304,19 @@ def _write(axes, words, spots) -> None:
             note.set(**place)
             box = note.get_window_extent()
             outside = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y1 > frame.y1
-            cost = box.count_overlaps(marks) + 2 * outside + 9 * (not right and not up)
+            far = _distances(box, points)
+            own = _distances(box, axes.transData.transform([spot]))[0]
+            taken = (far < 1.5 * own).sum() > 1  # it might seem to be another point's
+            cost = box.count_overlaps(marks) + 2 * outside + taken + 9 * (not right and not up)
             if best is None or cost < best[0]:
                 best = cost, place, box
         note.set(**best[1])
         marks.append(best[2])
+
+
+def _distances(box: Bbox, points: np.ndarray) -> np.ndarray:
+    """From a box to each of the points (N, 2), in pixels."""
+    return np.linalg.norm(points - points.clip(box.min, box.max), axis=1)
 
 
 def _limits(values: np.ndarray, low, high, signed: bool) -> tuple[float, float]:

@@ -1,4 +1,5 @@
 import io
+import math
 import struct
 import subprocess
 import sys
@@ -115,6 +116,14 @@ def test_names_of_close_points_do_not_cover_each_other():
     boxes = [text.get_window_extent() for text in axes.texts]
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
     assert all(box.x1 <= axes.get_window_extent().x1 for box in boxes)
+
+
+def test_a_name_stands_nearest_to_its_own_point():
+    near = {"nets": ([0, 5, 5.4, 10], [0, 5, 6, 10])}
+    (axes,) = plots.scatter(near, names={"nets": ["", "mine", "", ""]}, **LABELS).axes
+    box, points = axes.texts[0].get_window_extent(), axes.transData.transform([*zip(*near["nets"])])
+    gaps = [math.dist(point, point.clip(box.min, box.max)) for point in points]
+    assert gaps.index(min(gaps)) == 1
 
 
 def test_bars_of_equal_runs_have_no_range_below_zero():
