@@ -211,8 +211,8 @@ exercises = Exercises(
             ),
             Mistake(
                 _halve_grouped,
-                "Cheap, but the groups never meet: each output channel sees "
-                "only its own group. Something must mix all channels.",
+                "Cheap, but some output channels do not see every input channel (with groups, each "
+                "sees only its own). Something must mix all channels.",
             ),
             Mistake(
                 _halve_not,

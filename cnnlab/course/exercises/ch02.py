@@ -319,7 +319,8 @@ exercises = Exercises(
         ),
         hints=(
             "A unit u reads, in the map below, the units from u * stride - padding on.",
-            "Keep first and last. Both move by that rule; last adds the extent - 1.",
+            "Keep first and last. Both move by that rule; last also adds "
+            "span - 1, that is dilation * (kernel - 1).",
             "for kernel, stride, padding, dilation in reversed(layers): ...",
         ),
         note="The same window from the other end: up gives size, jump and start for all units at "

@@ -41,7 +41,7 @@ quiz = Quiz(
     ),
     Question(
         "You raise the padding of every layer from 0 to 1 and change nothing else. The "
-        "receptive field of a unit",
+        "receptive field of unit 0",
         (
             Option(
                 "grows by 2 pixels per layer",

@@ -118,7 +118,7 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _LeftTwice,
-                "One tower for both halves: the first is called twice. Half of the parameters "
+                "One tower does both halves: the other is never called. Half of the parameters "
                 "never take part and get no gradient.",
             ),
             Mistake(
@@ -187,8 +187,8 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 [(3, 64, 1)],
-                "Everything is mixed, for too many weights: one dense 3x3 alone has 36,864. Let "
-                "one layer see far, in many groups, and another one mix.",
+                "Everything is mixed, for too many weights: a dense 3x3 from 64 to 64 alone "
+                "has 36,864. Let one layer see far, in many groups, and another one mix.",
             ),
             Mistake(
                 [(3, 64, 64)],

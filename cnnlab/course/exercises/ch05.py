@@ -223,7 +223,7 @@ exercises = Exercises(
             ),
         ),
         hints=(
-            "Which poolings may stay, if the last map shall be 4 x 4?",
+            "Which poolings may stay, if the last map is to be 4 x 4?",
             "Memory and MACs are spent early, parameters late. Which widths does each limit "
             "hold down?",
             "poolings=(1, 2, 3). An eighth of VGG's widths is a good start: (8, 16, 32, 64, 64).",

@@ -121,7 +121,7 @@ exercises = Exercises(
         mistakes=(
             Mistake(
                 _dense_instead,
-                "The 3x3 convolutions are dense: each channel shall look around for itself, "
+                "The 3x3 convolutions are dense: each channel must look around for itself, "
                 "groups=width.",
             ),
             Mistake(
@@ -177,7 +177,7 @@ exercises = Exercises(
                 for block in (_ShortcutByWidth, _ShortcutByWidthTurned)
             ),
             Mistake(_PlainReLU, "ReLU6, which also cuts off above 6, stands in v2."),
-            Mistake(_DenseMiddle, "The 3x3 in the middle is dense; it shall be depthwise."),
+            Mistake(_DenseMiddle, "The 3x3 in the middle is dense; it must be depthwise."),
             Mistake(
                 _StridedWidening,
                 "The stride stands on the first 1x1, which skips three of four pixels unseen. It "
@@ -235,7 +235,7 @@ exercises = Exercises(
             ),
             Mistake(
                 _DenseLook,
-                "The 3x3 is dense now: that mixes, at nine times the price. The 1x1 shall do it.",
+                "The 3x3 is dense now: that mixes, at nine times the price. The 1x1 must do it.",
             ),
         ),
         hints=(

@@ -217,7 +217,7 @@ def vgg_budget() -> Explorer:
     find = (
         "Double the resolution to 448 and read the numbers. Which column stays as it is, and which "
         "layers of the third do, too?",
-        "From which batch size on is the bill per image the larger one? And in bfloat16? Why is "
+        "At what batch size does the bill per image become the larger one? And in bfloat16? Why is "
         "it not the same batch size?",
         "Switch from training to inference, one image. How many times less memory is that, and "
         "which layer sets it?",

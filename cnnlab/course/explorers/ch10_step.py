@@ -153,7 +153,7 @@ def step() -> Explorer:
         Toggle("resident", "all data on the device", False),
     )
     find = (
-        "Add loading processes, one by one. From which number on does one more win nothing, and "
+        "Add loading processes, one by one. At what number does one more win nothing, and "
         "what does the device wait for then?",
         "With as many, switch on the copy while computing. How many are needed until the device "
         "is busy all the time?",

@@ -137,7 +137,7 @@ def separable() -> Explorer:
     find = (
         "Depthwise (a group for each channel): what share of the pair's MACs does the 1x1 take? "
         "Make the kernel 7: how much dearer is the dense one, how much the pair?",
-        "Lower the groups step by step. From which number on is mixing the smaller part?",
+        "Lower the groups step by step. At what number does mixing become the smaller part?",
         "Widened 6 times, the last design is dearer than the dense 3x3. Which t is the largest "
         "that is not? And at 16 channels, where MobileNet v2 begins?",
     )

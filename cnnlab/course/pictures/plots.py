@@ -159,6 +159,8 @@ def bars(
     axes.set_xticks(range(len(groups)), groups)
     axes.grid(axis="x", visible=False)
     axes.margins(y=0.12 if len(series) == 1 else 0.25)  # room for the names, above the bars
+    if y_label.endswith("%") and max(value.max() for value in means.values()) <= 100:
+        axes.set_yticks([tick for tick in axes.get_yticks() if tick <= 100], minor=False)
     return finish(plot, axes, legend=len(series) > 1, in_a_row=True)
 
 

@@ -131,6 +131,13 @@ def test_bars_of_equal_runs_have_no_range_below_zero():
     plots.bars(["a"], {"x": [[0.1], [0.1], [0.1]]}, **LABELS)
 
 
+@pytest.mark.parametrize("label, top", [("right, %", 100), ("change, ms", 120)])
+def test_no_share_above_100_percent_is_marked(label, top):
+    series = {"x": [99, 98], "y": [97, 96]}
+    (axes,) = plots.bars(["a", "b"], series, **LABELS | {"y_label": label}).axes
+    assert axes.get_yticks()[-1] >= 100 and max(t for t in axes.get_yticks() if t < 123) == top
+
+
 def test_bars_stand_beside_each_other_with_their_values():
     (axes,) = plots.bars(["x", "y"], {"a": [1, 20_000], "b": [[1, 2], [2, 4]]}, **LABELS).axes
     bars = [
