@@ -141,6 +141,7 @@ def fresh(chapter, course, source=NOTEBOOKS):
     if len(originals) != 1:
         known = ", ".join(path.name[:2] for path in sorted(source.glob("[0-9][0-9]-*.ipynb")))
         raise SystemExit(f"No chapter {chapter!r} to renew. Name one of {known}: FRESH=05")
+    course.mkdir(parents=True, exist_ok=True)
     record = read_record(course)
     for mine in sorted(course.glob(f"{originals[0].stem}*.ipynb")):
         record.pop(mine.name, None)

@@ -167,6 +167,13 @@ def test_one_chapter_begins_again_and_nothing_is_lost(lab, places, monkeypatch, 
     assert listed(course)[:2] == ["00-start-here.ipynb", "05-vgg.ipynb"]
 
 
+def test_a_chapter_begins_again_where_there_are_no_copies_yet(lab, places, monkeypatch):
+    course, notebooks = places
+    monkeypatch.setattr(lab.subprocess, "run", lambda *a, **k: None)
+    lab.fresh("05", course, notebooks)
+    assert course.is_dir()
+
+
 @pytest.mark.parametrize("chapter", ["99", "5", "*", "vgg", ""])
 def test_a_chapter_that_does_not_exist_is_refused(lab, places, chapter):
     course, notebooks = places

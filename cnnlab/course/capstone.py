@@ -76,7 +76,15 @@ def record(
 
     name   the design in a line
     runs   trainings by name: first those of the design, then those with one decision changed
+
+    Raises CourseError where there is no training, or one without an epoch.
     """
+    for label, histories in runs.items() or [("runs", ())]:
+        if not isinstance(label, str) or not histories or not all(h.epochs for h in histories):
+            raise CourseError(
+                f"the trainings {label!r} have nothing to show: expected a name in quotes, and for "
+                "each start a history with at least one epoch; train first, then hand in"
+            )
     from cnnlab.course.pictures.diagram import diagram
     from cnnlab.trace import trace
 
@@ -139,11 +147,17 @@ def _spread(runs: Sequence[Mapping], what: str, unit: str) -> str:
     return f"{mean} ({low} to {high}) {unit}".strip()
 
 
+def _as_far_as_all(runs: Sequence[Mapping]) -> list[list[float]]:
+    """The losses of all starts, up to the end of the shortest."""
+    shortest = min(len(run["loss"]) for run in runs)
+    return [run["loss"][:shortest] for run in runs]
+
+
 def _curves(runs: Mapping[str, Sequence[Mapping]]) -> bytes:
     from cnnlab.course.pictures import plots
 
     return plots.curves(
-        {label: [run["loss"] for run in some] for label, some in runs.items()},
+        {label: _as_far_as_all(some) for label, some in runs.items()},
         title="Validation loss, all starts",
         x_label="epoch",
         y_label="loss",

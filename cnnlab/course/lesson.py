@@ -111,14 +111,15 @@ class Lesson:
     def progress(self) -> Card:
         """What was done so far, in every chapter."""
         rows = [("chapter", "exercises", "quiz", "predictions")]
+        self._store.everything()  # what other notebooks did meanwhile, too
         for chapter in chapters():
             done = self._store.chapter(chapter)
-            total = len(_chapter_module(chapter).exercises)
+            names = {exercise.name for exercise in _chapter_module(chapter).exercises}
             quiz = done["quiz"]
             rows.append(
                 (
                     chapter,
-                    f"{len(self._store.solved(chapter))} of {total}",
+                    f"{len(names.intersection(self._store.solved(chapter)))} of {len(names)}",
                     f"{quiz['right']} of {quiz['total']}" if quiz else "-",
                     str(len(done["predictions"])),
                 )
@@ -211,9 +212,15 @@ class Lesson:
             "measured": measured,
             "default": prediction.kept,
         }
-        self._store.update(
-            self.chapter, lambda done: done["predictions"].update({prediction.name: entry})
-        )
+
+        def write(done):
+            earlier = done["predictions"].get(prediction.name, {})
+            if measured is None and earlier.get("guess") == prediction.value:
+                # The cell ran again: the guess has met its measurement all the same.
+                entry["measured"] = earlier.get("measured")
+            done["predictions"][prediction.name] = entry
+
+        self._store.update(self.chapter, write)
 
 
 def _new_edition(chapter: str) -> list[str]:

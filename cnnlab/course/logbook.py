@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import getpass
 import json
+import math
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from cnnlab._tools import unused, write_whole
 from cnnlab.course.look import Card, show_card
@@ -42,7 +46,10 @@ class Progress:
         return [name for name, entry in entries.items() if entry["passed"]]
 
     def everything(self) -> dict:
-        """The record of every chapter that has one, by number."""
+        """The record of every chapter that has one, by number, with what other notebooks did."""
+        with self._lock, alone(self.file):
+            if self._writable:
+                self._chapters = self._read()
         return {number: self.chapter(number) for number in sorted(self._chapters)}
 
     def reset(self, chapter: str) -> Path | None:
@@ -61,7 +68,9 @@ class Progress:
 
     def update(self, chapter: str, change: Callable[[dict], object]) -> None:
         """Apply `change` to a chapter's record and save; other notebooks' records are re-read."""
-        with self._lock:
+        with suppress(OSError):  # `_write` says what is wrong with the folder
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock, alone(self.file):
             if self._writable:
                 self._chapters = self._read()
             change(self.chapter(chapter))
@@ -124,8 +133,67 @@ def sound(kept: dict) -> bool:
             for e in exercises.values()
         )
         and (quiz == {} or all(isinstance(quiz[k], int) for k in ("right", "total")))
-        and all(isinstance(p, dict) for p in predictions.values())
+        and all(map(_sound_prediction, predictions.values()))
+        and ("design" not in kept or _sound_design(kept["design"]))
     )
+
+
+def _sound_prediction(kept: dict) -> bool:
+    words = [kept.get(name, "") for name in ("question", "unit")]
+    return (
+        _number_or_word(kept["guess"])
+        and (kept.get("measured") is None or _number_or_word(kept["measured"]))
+        and all(isinstance(word, str) for word in words)
+    )
+
+
+def _number_or_word(value: object) -> bool:
+    if isinstance(value, str):
+        return True
+    try:
+        return not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number too large for a float
+        return False
+
+
+def _sound_design(kept: dict) -> bool:
+    kinds = {"name": str, "costs": list, "diagram": str, "layers": list, "runs": dict}
+    return all(isinstance(kept[name], kind) for name, kind in kinds.items())
+
+
+@contextmanager
+def alone(file: Path, seconds: float = 5.0) -> Iterator[None]:
+    """No other process is in here for this file meanwhile: two notebooks write at once when both
+    run all their cells. The lock ends with the process. Where none can be had, or not in time, it
+    goes on without one: better than no progress at all."""
+    try:
+        lock = open(file.with_name(f".{file.name}.lock"), "a")
+    except OSError:  # whoever writes the file will say what is wrong with the folder
+        yield
+        return
+    with lock:
+        end = time.monotonic() + seconds
+        while not _taken(lock) and time.monotonic() < end:
+            time.sleep(0.01)
+        yield
+
+
+def _taken(lock: IO) -> bool:
+    """Whether the lock is ours now, or the system has none."""
+    try:
+        if os.name == "posix":
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    except (OSError, ImportError):
+        return True
+    return True
 
 
 def progress_folder() -> Path:

@@ -108,7 +108,7 @@ def short(value: float | str, digits: int = 4) -> str:
     value = float(value)
     if value.is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
-    if abs(value) >= 10**digits:
+    if abs(value) >= 10**digits - 0.5:  # which rounds to 10**digits
         return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.{digits - 1}e}"
     return f"{value:,.{digits}g}"
 

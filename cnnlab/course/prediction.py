@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
 from cnnlab.course.errors import CourseError
 from cnnlab.course.look import Card, short
@@ -12,8 +13,10 @@ from cnnlab.course.look import Card, short
 def accepted(name: str, value: object, default: object) -> float | str:
     """The guess as it is kept. Raises CourseError when it is neither a finite number nor a word, or
     a word where the default is a number."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (number and math.isfinite(value)) and not (isinstance(value, str) and value.strip()):
+    if hasattr(value, "item"):  # NumPy's and torch's numbers
+        with suppress(ValueError, RuntimeError):  # several
+            value = value.item()
+    if not _finite(value) and not (isinstance(value, str) and value.strip()):
         raise CourseError(
             f"prediction {name!r}: got {value!r}, expected a number or a word in "
             "quotes; write your guess, it need not be right"
@@ -24,6 +27,13 @@ def accepted(name: str, value: object, default: object) -> float | str:
             f"quotes and unit, such as {default}"
         )
     return value
+
+
+def _finite(value: object) -> bool:
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # a whole number too large for a float
+        return False
 
 
 class Prediction:
@@ -48,7 +58,7 @@ class Prediction:
     @property
     def kept(self) -> bool:
         """Whether the notebook's default was left in place."""
-        return self.value == self.default
+        return bool(self.value == self.default)
 
     def change(self, value: object) -> None:
         """Take another guess and record it. Raises CourseError as `accepted` does."""

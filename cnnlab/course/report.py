@@ -255,6 +255,9 @@ def class_table(folder: Path) -> list[tuple[str, ...]]:
     numbers = [chapter.number for chapter in CHAPTERS]
     rows, strange = [("learner", *numbers, "quiz", "predictions")], []
     for path in sorted(folder.rglob("*.json")):
+        reported = path.name == "progress.json" and path.with_name("report.json").exists()
+        if reported or ".before-reset-" in path.name:
+            continue  # the same learner once more
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             if not all(sound(kept) for kept in data["chapters"].values()):

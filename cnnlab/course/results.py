@@ -161,6 +161,8 @@ def show_table(title: str, head: Sequence[str], *rows: Sequence[object]) -> None
 def _cell(value: object) -> str:
     if value is None:
         return "-"
+    if hasattr(value, "item"):  # NumPy's and torch's
+        value = value.item()
     if isinstance(value, bool):
         return HOLDS if value else FAILS
     return value if isinstance(value, str) else short(value)

@@ -150,6 +150,21 @@ def test_lenet_is_held_against_the_papers(change, words):
     assert verdict.passed if words is None else words in verdict.message
 
 
+class C5AsConvolution(ch00.MyLeNet):
+    def __init__(self, activation=torch.tanh):
+        super().__init__()
+        self.c5, self.activation = nn.Conv2d(16, 120, 5), activation
+
+    def forward(self, x):
+        x = self.pool(torch.tanh(self.c3(self.pool(torch.tanh(self.c1(x))))))
+        return self.output(torch.tanh(self.f6(self.activation(self.c5(x)).flatten(1))))
+
+
+def test_c5_may_be_a_convolution_as_in_the_paper():
+    assert ch00.exercises.lenet.check(C5AsConvolution).passed
+    assert not ch00.exercises.lenet.check(lambda: C5AsConvolution(torch.relu)).passed
+
+
 def test_lenet_of_the_page_is_the_packages():
     mine, theirs = ch00.MyLeNet(), build("lenet5", image_size=32)
     theirs.load_state_dict(mine.state_dict())

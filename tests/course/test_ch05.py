@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnnlab.course.exercises import ch05
+from cnnlab.course.exercises import ch05, ch05_answers
 from cnnlab.course.explorers.ch05_vgg_budget import Line, bill, draw, lines, memory_of, vgg_budget
 from cnnlab.models.vgg import TABLE, VGG
 from cnnlab.trace.run import trace
@@ -173,7 +173,7 @@ def test_what_there_is_to_find():
         assert texts(draw(**{**state, "batch": batch - 1}))[-1].startswith("Weights")
         assert texts(draw(**{**state, "batch": batch}))[-1].startswith(f"The {batch} images")
     inference = texts(draw(**{**START, "training": False}))
-    assert "25.7 MB for one image" in inference and "conv1_2: the most at once" in inference
+    assert "25.7 MB for one image" in inference and "conv1_2: the peak" in inference
     assert "Once: weights, 553 MB" in inference
 
 
@@ -217,6 +217,30 @@ def test_sixteen_takes_any_vgg16():
 
     assert ch05.exercises.sixteen.check(Course).passed
     assert ch05.exercises.sixteen.check(Course).note
+
+
+def ended(end):
+    class Ended(ch05_answers.Sixteen):
+        def forward(self, x):
+            return end(super().forward(x))
+
+    return Ended
+
+
+@pytest.mark.parametrize("end", [lambda x: x.softmax(1), torch.relu, torch.sigmoid])
+def test_sixteen_gives_logits(end):
+    verdict = ch05.exercises.sixteen.check(ended(end))
+    assert not verdict.passed and "straight from the last linear layer" in verdict.message
+
+
+def test_sixteen_may_drop_out_before_the_relu():
+    class Swapped(ch05_answers.Sixteen):
+        def __init__(self):
+            super().__init__()
+            first, relu, drop, second, *_, last = self.classifier
+            self.classifier = nn.Sequential(first, drop, relu, second, drop, relu, last)
+
+    assert ch05.exercises.sixteen.check(Swapped).passed
 
 
 @pytest.mark.parametrize(

@@ -299,7 +299,7 @@ def test_what_there_is_to_find():
     assert "220,416" in texts(draw(**tie))  # below 221,184
     assert "221,760" in texts(draw(**{**tie, "n3x3_reduce": 165}))
     assert texts(draw(**{**START, "n3x3_reduce": 192, "n5x5_reduce": 192}))[-1].startswith(
-        "No bargain: the reduced one has 1.21x"
+        "No bargain: it has 1.21x"
     )
 
 

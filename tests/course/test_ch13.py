@@ -202,6 +202,23 @@ def test_a_design_that_was_handed_in_stands_in_the_report(tmp_path):
     assert again["runs"]["wider"] == [{"loss": [1, 1], "right": [50.0, 50.0]}]
 
 
+def test_starts_of_unequal_length_are_drawn_as_far_as_all_came(tmp_path):
+    design = Design((1, 2), (4, 6), (2, 2))
+    runs = {"mine": [history([0.9, 0.5, 0.4]), history([0.8, 0.3])]}
+    kept = capstone.record(str(design), network(design), runs)
+    assert "data:image/png;base64," in capstone.section(kept, report._table)
+    assert capstone._as_far_as_all(kept["runs"]["mine"]) == [[0.9, 0.5], [0.8, 0.3]]
+
+
+@pytest.mark.parametrize(
+    "runs", [{}, {"mine": []}, {"mine": [History()]}, {1: [History()]}, {"mine": [], "other": []}]
+)
+def test_a_design_without_a_training_is_not_handed_in(runs):
+    design = Design((1, 2), (4, 6), (2, 2))
+    with pytest.raises(CourseError, match="at least one epoch; train first, then hand in"):
+        capstone.record(str(design), network(design), runs)
+
+
 def test_a_lesson_shows_all_guesses_and_hands_a_design_in(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CNNLAB_PROGRESS", str(tmp_path))
     monkeypatch.setenv("CNNLAB_SCALE", "quick")

@@ -6,7 +6,9 @@ import threading
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from cnnlab import _tools
 from cnnlab.course import lesson as lesson_module
@@ -62,8 +64,6 @@ def test_start_shows_one_card_and_gives_the_chapter(folder, capsys):
 
 
 def test_start_seeds(folder):
-    import torch
-
     start("77")
     first = torch.rand(2)
     start("77")
@@ -228,6 +228,85 @@ def test_a_passed_exercise_stays_passed(folder):
     assert kept(folder)["exercises"]["weights"] == {"tries": 2, "passed": True}
 
 
+def visible(folder):
+    return [name for name in os.listdir(folder) if not name.startswith(".")]
+
+
+def test_two_kernels_that_run_all_at_once_lose_nothing(folder):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from cnnlab.course.logbook import Progress\n"
+        "store = Progress(Path(sys.argv[1]))\n"
+        "for n in range(40):\n"
+        "    entry = {'tries': 1, 'passed': True}\n"
+        "    store.update(sys.argv[2], lambda done: done['exercises'].update({f'e{n}': entry}))\n"
+        "assert not store.warnings, store.warnings\n"
+    )
+    kernels = [
+        subprocess.Popen([sys.executable, "-c", code, str(folder), chapter])
+        for chapter in ("01", "02")
+    ]
+    assert [kernel.wait(120) for kernel in kernels] == [0, 0]
+    chapters = json.loads(logbook(folder).read_text())["chapters"]
+    assert {number: len(kept["exercises"]) for number, kept in chapters.items()} == {
+        "01": 40,
+        "02": 40,
+    }
+
+
+def test_what_another_notebook_did_is_in_the_progress(folder):
+    one, other = start("77"), start("77")
+    other.exercises.weights.check(27)
+    assert "1 of 2" in str(one.progress())
+
+
+def test_an_exercise_that_is_no_more_does_not_count(folder):
+    folder.mkdir()
+    done = {name: {"tries": 1, "passed": True} for name in ("weights", "macs", "of_old")}
+    logbook(folder).write_text(json.dumps({"chapters": {"77": {"exercises": done}}}))
+    assert "2 of 2" in str(start("77").progress())
+
+
+def test_a_prediction_that_ran_again_keeps_its_measurement(folder):
+    start("77").predict("q", 20, "How many?", default=5).reveal(4.0)
+    again = start("77").predict("q", 20, "How many?", default=5)
+    assert kept(folder)["predictions"]["q"]["measured"] == 4.0
+    again.change(30)
+    assert kept(folder)["predictions"]["q"]["measured"] is None
+
+
+@pytest.mark.parametrize("value", [np.float64(3.5), np.float32(3.5), torch.tensor(3.5)])
+def test_a_number_of_another_library_is_a_guess(folder, value):
+    start("77").predict("q", value, "How many?", default=5)
+    assert kept(folder)["predictions"]["q"]["guess"] == 3.5
+
+
+def test_a_number_beyond_all_floats_is_no_guess(folder):
+    with pytest.raises(CourseError, match="expected a number or a word"):
+        start("77").predict("q", 10**400, "How many?", default=5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"predictions": {"q": {"default": False}}},
+        {"predictions": {"q": {"guess": [1]}}},
+        {"predictions": {"q": {"guess": True}}},
+        {"predictions": {"q": {"guess": 10**400}}},
+        {"predictions": {"q": {"guess": 1, "measured": {}}}},
+        {"design": "x"},
+        {"design": {"name": "x"}},
+    ],
+)
+def test_a_file_that_was_edited_is_set_aside(folder, wrong):
+    folder.mkdir()
+    logbook(folder).write_text(json.dumps({"format": 2, "chapters": {"77": wrong}}))
+    lesson = start("77")
+    assert "was damaged: set aside" in lesson._store.warnings[0]
+    lesson.predict("q", 1, "How many?", default=5)
+
+
 def test_two_notebooks_do_not_lose_each_others_results(folder):
     one, other = start("77"), start("77")
     one.exercises.weights.check(27)
@@ -326,7 +405,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole(folder, monkeypatch):
     monkeypatch.setattr(os, "replace", fail)
     lesson.exercises.macs.check(9)
     assert logbook(folder).read_text() == before
-    assert os.listdir(folder) == [logbook(folder).name]
+    assert visible(folder) == [logbook(folder).name]
 
 
 def test_a_file_of_a_later_version_is_left_alone_and_said(folder, capsys):
@@ -337,7 +416,7 @@ def test_a_file_of_a_later_version_is_left_alone_and_said(folder, capsys):
     shown = capsys.readouterr().out
     assert "was written by a later version of cnnlab" in shown and "it lasts until" in shown
     assert "Update the course, or set CNNLAB_PROGRESS" in shown
-    assert logbook(folder).read_text() == text and os.listdir(folder) == [logbook(folder).name]
+    assert logbook(folder).read_text() == text and visible(folder) == [logbook(folder).name]
 
 
 def test_a_file_of_the_first_version_is_read(folder):

@@ -92,6 +92,12 @@ def test_a_class_is_one_table_of_logbooks_and_reports(store, tmp_path, capsys):
     assert lines[0] == ["2", "learners"] and lines[1][:3] == ["learner", "00", "01"]
     assert lines[2][:3] == [learner(), "1/2", "0/1"] and lines[2][-2:] == ["4/5", "7"]
     assert lines[3][:3] == ["bo", "0/2", "0/1"]
+    # A learner's whole folder has them once, though it holds their logbook in several editions.
+    logbook = {"chapters": {"00": {"exercises": {}}}}
+    (room / "ada" / "progress.json").write_text(json.dumps(logbook))
+    (room / "ada" / "progress.before-reset-1.json").write_text(json.dumps(logbook))
+    assert main(["report", "--class", str(room)]) == 0
+    assert capsys.readouterr().out.startswith("2 learners")
     table = tmp_path / "class.csv"
     assert main(["report", "--class", str(room), "--out", str(table)]) == 0
     assert table.read_text().splitlines()[2].startswith("bo,0/2,0/1")

@@ -73,6 +73,12 @@ def test_without_claims_there_is_no_column_for_them(capsys):
     assert "claim" not in out and "\u20391.5 (1 to 2)\u203a" in out
 
 
+@pytest.mark.parametrize("true", [np.bool_(True), torch.tensor(True)])
+def test_a_truth_of_another_library_is_ticked(capsys, true):
+    show_table("t", ("a",), (true,))
+    assert capsys.readouterr().out.splitlines()[-1] == "\u2713"
+
+
 def test_tables_align_numbers_and_tick_booleans(capsys):
     show_table(
         "AlexNet", ("layer", "weights", "right"), ("conv1", 34_848, True), ("x", None, False)
@@ -128,6 +134,7 @@ def test_longer_numbers_move_nothing_that_is_compared(capsys):
         (1234567.8, "1,234,568"),
         (1.5e-7, "1.5e-07"),
         (2.0, "2"),
+        (9999.7, "10,000"),
     ],
 )
 def test_short_numbers(value, text):

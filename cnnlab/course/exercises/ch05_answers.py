@@ -180,7 +180,7 @@ def _observe_sixteen(build):
         table = trace(model, (3, 224, 224))
     except TraceError as error:
         raise ValueError(f"it does not run on a 3 x 224 x 224 image: {error}") from None
-    kinds = [row.op for row in table]
+    kinds = [row.op for row in table if row.op != "dropout"]
     heavy = [at for at, kind in enumerate(kinds) if kind in ("conv2d", "linear")]
     sides = [row.out_shape[-1] for row in table if row.op == "conv2d"]
     return {
@@ -192,6 +192,7 @@ def _observe_sixteen(build):
         "a ReLU behind each convolution and linear layer but the last": all(
             kinds[at + 1 : at + 2] == ["relu"] for at in heavy[:-1]
         ),
+        "the logits come straight from the last linear layer": heavy[-1:] == [len(kinds) - 1],
         "max poolings": kinds.count("max_pool2d"),
         "pixels that a unit behind the last pooling sees": [
             row.receptive_field for row in table if row.op == "max_pool2d"

@@ -176,7 +176,7 @@ def _verdict(stack: Cost, single: Cost, large: int, depth: int) -> str:
     if abs(macs - weights) > 0.005:
         parts.insert(1, f"{macs:.2f}x the MACs")
     parts = ", ".join(parts[:-1]) + " and " + parts[-1]
-    return f"{'The stack needs' if weights < 1 else 'No bargain: the stack needs'} {parts}."
+    return f"{'The stack needs' if weights < 1 else 'No bargain:'} {parts}."
 
 
 def _view(

@@ -276,7 +276,7 @@ def _column(
     first = [row.name for row, value in zip(rows, values) if value == top]
     most = ", ".join(first) if len(first) < 3 else f"{len(first)} layers"
     each = " each" if len(first) > 1 else ""
-    share = f": {top / sum(values):.0%}{each}" if added else ": the most at once"
+    share = f": {top / sum(values):.0%}{each}" if added else ": the peak"
     svg.text(x, 108, title, TEXT, bold=True)
     svg.text(x, 125, whole, SMALL)
     svg.text(x, 141, most + share, SMALL, MUTED)

@@ -173,7 +173,7 @@ def _pool(inputs: int) -> Step:
 
 def _verdict(wide: Module, narrow: Module, weights: list[int]) -> str:
     share = weights[1] / weights[0]
-    start = "The reduced one has" if share < 1 else "No bargain: the reduced one has"
+    start = "The reduced one has" if share < 1 else "No bargain: it has"
     return (
         f"{start} {share:.2f}x the weights, and {_channels(sum(narrow.channels))} "
         f"instead of {count_text(sum(wide.channels))}."

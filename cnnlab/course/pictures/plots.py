@@ -52,7 +52,6 @@ def curves(
     x: Sequence[float] | None = None,
     log: str = "",
     marks: Mapping[str, float] | None = None,
-    y_range: tuple[float, float] | None = None,
     height: float = 3.6,
 ) -> Plot:
     """One curve per name: a run (T values), or several runs (R x T) as mean and min-max band.
@@ -80,8 +79,6 @@ def curves(
             axes.fill_between(at, runs.min(0), runs.max(0), color=color, alpha=0.18, lw=0)
     for name, value in (marks or {}).items():
         axes.axhline(value, color=MUTED, linestyle=":", linewidth=1.4, label=name)
-    if y_range:
-        axes.set_ylim(*y_range)
     if x is None and "x" not in log:
         axes.xaxis.get_major_locator().set_params(integer=True)
     tell(plot, ends, exact)
