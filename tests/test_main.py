@@ -251,6 +251,32 @@ def test_a_run_may_be_given_more_epochs_but_not_fewer(capsys):
     assert status == 0 and [line.split()[0] for line in out.splitlines()[1:4]] == ["1", "2", "3"]
 
 
+def test_a_refused_resume_leaves_the_finished_run_whole(capsys):
+    from PIL import Image
+
+    for name in ("dog", "zcat"):
+        Path("pets", name).mkdir(parents=True)
+        for number in range(12):
+            Image.new("RGB", (28, 28), (20 * number, 90 + number, 5 * number)).save(
+                f"pets/{name}/{number}.png"
+            )
+    argv = ["train", "resnet20", "--data", "./pets", "--size", "8", "--out", "mine"]
+    assert run(capsys, *argv, "--epochs", "1")[0] == 0
+    before = Path("mine/config.json").read_text()
+    os.rename("pets/dog", "pets/zzdog")
+    status, _, err = run(capsys, *argv, "--epochs", "2", "--resume")
+    assert status == 2 and "other data: classes dog, zcat there and zcat, zzdog here. Bring" in err
+    os.rename("pets/zzdog", "pets/dog")
+    os.rename("pets/dog/3.png", "3.png")
+    status, _, err = run(capsys, *argv, "--epochs", "2", "--resume")
+    assert status == 2 and "belongs to another run" in err
+    assert Path("mine/config.json").read_text() == before
+    os.rename("3.png", "pets/dog/3.png")
+    assert run(capsys, *argv, "--epochs", "1", "--resume")[0] == 0
+    assert run(capsys, *argv, "--epochs", "2", "--resume")[0] == 0
+    assert json.loads(Path("mine/config.json").read_text())["epochs"] == 2
+
+
 def test_a_damaged_checkpoint_is_one_sentence(capsys):
     argv = [*LENET, "--epochs", "1", "--out", "mine"]
     assert run(capsys, *argv)[0] == 0

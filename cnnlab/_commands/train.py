@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from cnnlab.data.images import Splits
+    from cnnlab.training.history import History
 
 TRAIN = """Train a model on a data set, look at validation images after every epoch and at test
 images once, at the end. The options are those of cnnlab.training.fit.
@@ -194,6 +195,12 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
     if first and "/" in options.data and not options.resume:
         sheet(splits).save(folder / "images.png")
         print(f"look at what was read: {folder / 'images.png'}", file=sys.stderr, flush=True)
+
+    def keep(model: torch.nn.Module, history: History) -> None:
+        if options.resume:  # only now, when the checkpoint was accepted, do the new options count
+            runs.note(folder, runs.facts(given, splits))
+        runs.keep(folder, model, history, title)
+
     try:
         history = fit(
             model,
@@ -201,7 +208,7 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
             val,
             device=device,
             checkpoint=folder / "checkpoint.pt",
-            each_epoch=lambda model, history: runs.keep(folder, model, history, title),
+            each_epoch=keep,
             **{name: given[name] for name in FIT},
         )
     except TrainingError as error:

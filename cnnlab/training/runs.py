@@ -94,10 +94,22 @@ def load_trained(run: str | Path) -> Trained:
     return Trained(model.eval(), *lists, config.get("test"))
 
 
+def facts(options: dict[str, object], splits: Splits) -> dict[str, object]:
+    """What config.json says of a run from its beginning."""
+    data = {
+        "classes": splits.train.classes,
+        "shape": splits.train.shape,
+        "mean": splits.mean,
+        "std": splits.std,
+    }
+    return {**options, "trained on": data, "versions": _versions()}
+
+
 def begin(options: dict[str, object], splits: Splits, out: str | None, resume: bool) -> Path:
     """The folder of a run with these options: a new one, or to `resume` one that was begun.
 
-    Without `out` it is runs/<model>-<data>, with a number where that exists.
+    Without `out` it is runs/<model>-<data>, with a number where that exists. In a run that is to
+    go on nothing is written: `note` its `facts` when `fit` has accepted the checkpoint.
     """
     if resume and out is None:
         raise TrainingError("--resume: say which run should go on, with --out and its folder.")
@@ -106,19 +118,14 @@ def begin(options: dict[str, object], splits: Splits, out: str | None, resume: b
     else:
         folder = Path(out)
     if resume:
-        _compare(folder, options)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        _compare(folder, options, splits)
+        return folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TrainingError(
             f"--out {folder} is there already. Go on with that run by --resume, or name a new "
             "folder."
         )
-    data = {
-        "classes": splits.train.classes,
-        "shape": splits.train.shape,
-        "mean": splits.mean,
-        "std": splits.std,
-    }
-    note(folder, {**options, "trained on": data, "versions": _versions()})
+    note(folder, facts(options, splits))
     return folder
 
 
@@ -189,7 +196,7 @@ def _config(folder: Path) -> dict:
         raise TrainingError(f"{config} cannot be read ({error}).") from error
 
 
-def _compare(folder: Path, options: dict[str, object]) -> None:
+def _compare(folder: Path, options: dict[str, object], splits: Splits) -> None:
     try:
         begun = _config(folder)
     except TrainingError as error:
@@ -209,6 +216,16 @@ def _compare(folder: Path, options: dict[str, object]) -> None:
             f"--resume: the run in {folder} was begun with other options: "
             f"{'; '.join(other)}. Give the same ones, or another --out."
         )
+    # The images themselves are compared by the checkpoint, which does not know the classes' names.
+    there = begun.get("trained on", {})
+    here = {"classes": splits.train.classes, "shape": splits.train.shape}
+    for what, value in here.items():
+        if what in there and there[what] != list(value):
+            was, now = (", ".join(map(str, x)) for x in (there[what], value))
+            raise TrainingError(
+                f"--resume: the run in {folder} was begun on other data: {what} {was} there and "
+                f"{now} here. Bring the data back, or give another --out."
+            )
 
 
 def _versions() -> dict[str, str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -112,3 +113,14 @@ def test_the_curve_says_which_epoch_was_best_in_a_title_that_fits(monkeypatch):
     lines = [list(line.get_ydata()) for axes in figure.axes for line in axes.lines]
     assert lines[0] == [2, 1, 2 / 3] and lines[1] == [1, 1 / 2, 1 / 3]  # training, validation
     assert lines[4] == [0.1, 0.05, 0.1 / 3]
+
+
+def test_a_run_that_may_not_go_on_is_left_as_it_is(tmp_path):
+    splits = load("digits", size=28)
+    folder = runs.begin(OPTIONS, splits, str(tmp_path / "mine"), False)
+    before = (folder / "config.json").read_bytes()
+    renamed = replace(splits.train, classes=(*"123456789", "zero"))
+    with pytest.raises(TrainingError, match="begun on other data: classes 0, .* there and 1, "):
+        runs.begin(OPTIONS | {"epochs": 4}, replace(splits, train=renamed), str(folder), True)
+    assert runs.begin(OPTIONS | {"epochs": 4}, splits, str(folder), True) == folder
+    assert (folder / "config.json").read_bytes() == before  # until the checkpoint is accepted
