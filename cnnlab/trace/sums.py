@@ -12,6 +12,9 @@ from cnnlab.trace.sight import Sight
 
 def reduce(call: Call) -> None:
     """sum, mean, max ... over some dimensions: axes among them are seen as a whole."""
+    if isinstance(call.args.get("other"), torch.Tensor):  # max(a, b) is maximum(a, b)
+        call.other_ops = call.out.numel()
+        return meet(call)
     x, dims = call.data[0], call.args.get("dim")
     dims = range(x.dim()) if dims is None or dims == [] else dims
     gone = {d % x.dim() for d in ([dims] if isinstance(dims, int) else dims)}

@@ -180,6 +180,16 @@ def test_a_total_over_a_lost_field_is_a_question_mark_and_says_where(forward):
     assert len(said) == len(table._notes()) == 1 and "Mine: " in said[0]
 
 
+@pytest.mark.parametrize("larger", [torch.max, torch.min, torch.maximum])
+def test_the_larger_of_two_tensors_is_no_reduction(larger):
+    """A value of each per value of the output: 4 * 12 * 10 comparisons of what 3 x 3 see."""
+    model = module(lambda s, x: larger(s.c(x), s.c(x) * 2), **positive())
+    table = trace(model, (4, 12, 10))
+    assert table[-1].receptive_field == (3, 3) and table[-1].other_ops == 480
+    gated = module(lambda s, x: larger(x, s.c(x).amax((2, 3), keepdim=True)), **positive())
+    assert trace(gated, (4, 12, 10)).totals()["receptive field"] == "1 + context"
+
+
 def test_context_goes_on():
     def gate(self, x):
         return self.d(self.c(x) * x.mean((2, 3), keepdim=True))
