@@ -277,6 +277,18 @@ def test_a_refused_resume_leaves_the_finished_run_whole(capsys):
     assert json.loads(Path("mine/config.json").read_text())["epochs"] == 2
 
 
+def test_a_run_that_somebody_else_writes_is_not_removed(capsys, monkeypatch):
+    from cnnlab.training import loop
+    from cnnlab.training.history import Busy
+
+    def busy(path):
+        raise Busy("another training writes to it.")
+
+    monkeypatch.setattr(loop, "locked", busy)
+    status, _, err = run(capsys, *LENET, "--out", "mine")
+    assert status == 2 and "another training" in err and Path("mine/config.json").exists()
+
+
 def test_a_damaged_checkpoint_is_one_sentence(capsys):
     argv = [*LENET, "--epochs", "1", "--out", "mine"]
     assert run(capsys, *argv)[0] == 0

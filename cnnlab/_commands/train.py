@@ -168,7 +168,7 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
     from cnnlab.models import build
     from cnnlab.training import runs
     from cnnlab.training.distributed import world
-    from cnnlab.training.history import TrainingError
+    from cnnlab.training.history import Busy, TrainingError
     from cnnlab.training.loop import evaluate, fit
 
     given = {name: value for name, value in vars(options).items() if name != "run"}
@@ -213,7 +213,7 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
         )
     except TrainingError as error:
         if not error.history.losses:  # it did not begin, so there is nothing to keep
-            if first and not options.resume:
+            if first and not options.resume and not isinstance(error, Busy):  # else not ours
                 shutil.rmtree(folder, ignore_errors=True)
         elif first:
             with suppress(TrainingError):  # the first error is the one to tell

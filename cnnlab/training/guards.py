@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import torch
 
 from cnnlab.training.distributed import world
-from cnnlab.training.history import TrainingError
+from cnnlab.training.history import Busy
 
 # What asks a run to end: Ctrl-C, a machine or a batch system that stops, a terminal that closes.
 SIGNALS = [getattr(signal, s) for s in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, s)]
@@ -64,33 +66,54 @@ def interruptible() -> Iterator[threading.Event]:
 
 @contextmanager
 def locked(path: Path | None) -> Iterator[None]:
-    """Nobody else writes this run meanwhile. The lock ends with the process, however that ends."""
+    """Nobody else writes this run meanwhile. The lock ends with the process, however that ends.
+
+    Raises `Busy` where somebody does. Where no lock is to be had, the run goes on without.
+    """
     if path is None or world().rank > 0:
         yield
         return
     name = path.with_name(f"{path.name}.lock")
-    try:
-        file = open(name, "a")
-    except OSError:  # the first checkpoint will say what is wrong with the folder
-        yield
-        return
-    with file:
+    while True:
         try:
-            if os.name == "posix":
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            raise TrainingError(
-                f"another training writes to {path}. Wait for its end, or give this one another "
-                "folder."
-            ) from error
-        try:
+            file = open(name, "a")
+        except OSError:  # the first checkpoint will say what is wrong with the folder
             yield
-        finally:
-            with suppress(OSError):  # Windows keeps an open file
-                name.unlink()
+            return
+        with file:
+            try:
+                _lock(file)
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EACCES):
+                    raise Busy(
+                        f"another training writes to {path}. Wait for its end, or give this one "
+                        "another folder."
+                    ) from error
+            if not _names(name, file):  # its holder ended, and removed it, since it was opened
+                continue
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows keeps an open file
+                    name.unlink()
+            return
+
+
+def _lock(file: IO) -> None:
+    """Lock an open file at once, or raise OSError."""
+    if os.name == "posix":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+
+def _names(name: Path, file: IO) -> bool:
+    """Whether the open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.stat(name), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

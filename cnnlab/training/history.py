@@ -19,6 +19,10 @@ class TrainingError(RuntimeError):
         self.history = history if history is not None else History()
 
 
+class Busy(TrainingError):
+    """Another training is writing this run."""
+
+
 class BatchSource(Protocol):
     """What `fit` and `evaluate` read: a DataLoader, `batches.Batches`, a list of pairs of tensors.
 

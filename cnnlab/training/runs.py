@@ -113,20 +113,35 @@ def begin(options: dict[str, object], splits: Splits, out: str | None, resume: b
     """
     if resume and out is None:
         raise TrainingError("--resume: say which run should go on, with --out and its folder.")
-    if out is None:
-        folder = unused(Path(f"runs/{options['model']}-{Path(str(options['data'])).name}"))
-    else:
-        folder = Path(out)
     if resume:
-        _compare(folder, options, splits)
-        return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise TrainingError(
-            f"--out {folder} is there already. Go on with that run by --resume, or name a new "
-            "folder."
-        )
+        _compare(Path(out), options, splits)
+        return Path(out)
+    name = Path(out or f"runs/{options['model']}-{Path(str(options['data'])).name}")
+    folder = name if out else unused(name)
+    while not _claimed(folder):
+        if out or not folder.exists():
+            raise TrainingError(
+                f"--out {folder} is there already. Go on with that run by --resume, or name a new "
+                "folder."
+            )
+        folder = unused(name)
     note(folder, facts(options, splits))
     return folder
+
+
+def _claimed(folder: Path) -> bool:
+    """Whether the folder is new or was empty, and now is ours: of several runs that begin at once
+    only one can make config.json."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            return False
+        (folder / "config.json").touch(exist_ok=False)
+    except FileExistsError:  # also where it is a file
+        return False
+    except OSError as error:
+        raise TrainingError(str(error)) from error
+    return True
 
 
 def keep(folder: Path, model: nn.Module, history: History, title: str) -> None:
@@ -146,7 +161,8 @@ def record(folder: Path, history: History) -> None:
 
 def note(folder: Path, facts: dict[str, object]) -> None:
     """Add facts to the run's config.json."""
-    config = _config(folder) if (folder / "config.json").is_file() else {}
+    path = folder / "config.json"
+    config = _config(folder) if path.is_file() and path.stat().st_size else {}
     _write(folder / "config.json", json.dumps({**config, **facts}, indent=1).encode())
 
 

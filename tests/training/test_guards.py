@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,8 +9,9 @@ import sys
 import pytest
 import torch
 
+from cnnlab.training import guards
 from cnnlab.training.guards import interruptible, locked, own_random_numbers
-from cnnlab.training.history import TrainingError
+from cnnlab.training.history import Busy, TrainingError
 
 
 def test_a_run_that_is_written_by_somebody_else_is_refused_until_he_ends(tmp_path):
@@ -73,3 +75,27 @@ def test_random_numbers_follow_the_seed_and_are_put_back():
             drawn.append(torch.rand(3))
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path, monkeypatch):
+    lock, removed = guards._lock, []
+
+    def late(file):
+        if not removed:  # its holder ends between open and lock
+            removed.append(os.unlink(file.name))
+        lock(file)
+
+    monkeypatch.setattr(guards, "_lock", late)
+    with locked(tmp_path / "run.pt"):
+        assert removed and os.listdir(tmp_path) == ["run.pt.lock"]
+        with pytest.raises(Busy, match="another training writes"), locked(tmp_path / "run.pt"):
+            pass
+
+
+def test_a_disk_without_locks_is_no_other_training(tmp_path, monkeypatch):
+    def refuse(file):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(guards, "_lock", refuse)
+    with locked(tmp_path / "run.pt"):
+        pass

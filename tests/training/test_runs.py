@@ -124,3 +124,21 @@ def test_a_run_that_may_not_go_on_is_left_as_it_is(tmp_path):
         runs.begin(OPTIONS | {"epochs": 4}, replace(splits, train=renamed), str(folder), True)
     assert runs.begin(OPTIONS | {"epochs": 4}, splits, str(folder), True) == folder
     assert (folder / "config.json").read_bytes() == before  # until the checkpoint is accepted
+
+
+def test_of_runs_that_begin_at_once_each_has_a_folder_of_its_own(tmp_path, monkeypatch):
+    splits = load("digits")
+    monkeypatch.chdir(tmp_path)
+    first = runs.begin(OPTIONS, splits, None, False)
+    # The second one looked before the first one made its folder.
+    monkeypatch.setattr(
+        runs, "unused", lambda path, looks=iter([first, first]): next(looks, path.with_name("new"))
+    )
+    assert runs.begin(OPTIONS, splits, None, False).name == "new"
+    (tmp_path / "empty").mkdir()
+    assert runs.begin(OPTIONS, splits, "empty", False).name == "empty"
+    with pytest.raises(TrainingError, match="--out empty is there already"):
+        runs.begin(OPTIONS, splits, "empty", False)
+    monkeypatch.setattr(runs.Path, "iterdir", lambda self: iter(()))  # as it was for both
+    with pytest.raises(TrainingError, match="--out empty is there already"):
+        runs.begin(OPTIONS, splits, "empty", False)
