@@ -75,15 +75,15 @@ def split(call: Call) -> None:
 
 
 def cut(call: Call) -> None:
-    """A slice: an axis that is cut starts later, or takes every n-th unit."""
+    """A slice: an axis that is cut starts later, or takes every n-th unit; narrow has no step."""
     x, a = call.data[0], call.args
     cut = a["dim"] % x.dim()
-    start = slice(a["start"], a["end"]).indices(x.shape[cut])[0]
+    start = slice(a["start"], None).indices(x.shape[cut])[0]
 
     def step(sight: Sight, dim: int):
         if dim != cut:
             return sight, dim
-        return sight.slide(Slide(1, a["step"], -start), call.out.shape[dim]), dim
+        return sight.slide(Slide(1, a.get("step", 1), -start), call.out.shape[dim]), dim
 
     call.each(step)
 

@@ -148,12 +148,13 @@ def _linear(call: Call) -> None:
 
 def _matmul(call: Call) -> None:
     left, right = (x for x in call.args.values() if isinstance(x, Tensor) and x.dim() > 0)
-    call.macs = call.out.numel() * left.shape[-1]
+    call.macs = call.out.numel() * left.shape[call.args.get("dim", -1)]  # only vecdot has a dim
     mix(call)
 
 
 def _addmm(call: Call) -> None:
-    call.macs = call.out.numel() * call.args["mat1" if "mat1" in call.args else "batch1"].shape[-1]
+    left = next(call.args[name] for name in ("mat1", "batch1", "mat") if name in call.args)
+    call.macs = call.out.numel() * left.shape[-1]
     call.other_ops = call.out.numel()
     mix(call)
 

@@ -74,6 +74,8 @@ def along(call: Call) -> None:
     """softmax, cumsum ... along one dimension: an image axis there brings context."""
     dim = call.args["dim"] % call.data[0].dim()
     call.other_ops = 3 * call.out.numel()
+    if dim in call.at and call.out.shape[dim] != call.data[0].shape[dim]:  # topk, glu
+        return call.lose(f"{call.name} leaves only a part of the image's positions")
     call.context |= dim in call.at
 
 

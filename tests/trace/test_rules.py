@@ -38,6 +38,21 @@ def test_products_are_counted_as_pytorch_does_them(forward):
     assert table.macs == counter.get_total_flops() // 2 and not table.unknown
 
 
+PRODUCTS = {  # of (3, 5): operation -> MACs by hand
+    "addmv": (lambda s, x: torch.addmv(torch.ones(3), x[0], torch.ones(5)), 3 * 5),
+    "addmm": (lambda s, x: torch.addmm(torch.ones(4), x[0], W), 3 * 5 * 4),
+    "baddbmm": (lambda s, x: torch.baddbmm(torch.ones(4), x, W[None]), 3 * 5 * 4),
+    "vecdot": (lambda s, x: torch.linalg.vecdot(x, x), 3 * 5),
+    "vecdot of channels": (lambda s, x: torch.linalg.vecdot(x, x, dim=1), 3 * 5),
+}
+
+
+@pytest.mark.parametrize("forward, macs", PRODUCTS.values(), ids=PRODUCTS)
+def test_products_that_pytorchs_counter_leaves_out(forward, macs):
+    table = trace(module(forward), (3, 5))
+    assert table.macs == macs and not table.unknown
+
+
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}])
 def test_recurrent_layers_are_one_row(kind, options):
@@ -95,6 +110,8 @@ FOLLOWED = {
     "smooth bilinear": lambda s, x: F.interpolate(
         s.c(x), size=(5, 27), mode="bilinear", antialias=True
     ),
+    "narrowed": lambda s, x: s.c(s.c(x).narrow(2, 1, 10)),
+    "narrowed from the end": lambda s, x: s.c(x).narrow(3, -4, 3) * 2,
     "nearest-exact": lambda s, x: F.interpolate(s.c(x), size=(7, 23), mode="nearest-exact"),
 }
 
@@ -168,6 +185,8 @@ LOST = {
     "flipped": lambda s, x: s.c(s.c(x).flip(3)),
     "gathered": lambda s, x: s.c(s.c(x)[:, :, torch.tensor([3, 0, 1])]),
     "sampled": lambda s, x: F.grid_sample(s.c(x), torch.zeros(1, 4, 4, 2).double()),
+    "the largest": lambda s, x: s.c(s.c(x).topk(4, dim=-1)[0]),
+    "halves gated": lambda s, x: s.c(F.glu(s.c(x), dim=-1)),
     "written by index": lambda s, x: x.index_copy(2, torch.tensor([1]), s.c(x)[:, :, :1]),
 }
 
