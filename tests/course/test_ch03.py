@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from torch import nn
 
 from cnnlab.course.exercises import ch03, ch03_quiz
@@ -144,6 +146,13 @@ def test_what_there_is_to_find():
     bare = {**START, "padded": False}
     assert "1.00x the MACs" in texts(draw(**{**bare, "size": 10}))[-1]
     assert "1.07x the MACs" in texts(draw(**{**bare, "size": 9}))[-1]
+
+
+def test_the_longest_verdict_stays_in_the_picture():
+    bold = FontProperties(family="DejaVu Sans", weight="bold")
+    verdict = texts(draw(**{**START, "hidden": 256, "padded": False}))[-1]
+    assert verdict.startswith("No bargain") and verdict.count("x the") == 3
+    assert TextPath((0, 0), verdict, size=14, prop=bold).get_extents().x1 < 720 - 2 * 28
 
 
 @pytest.mark.parametrize(
