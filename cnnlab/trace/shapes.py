@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cnnlab._tools import counted
-from cnnlab.arithmetic import GeometryError, output_size
+from cnnlab.arithmetic import GeometryError, extent, output_size
 from cnnlab.trace.call import nth
 
 
@@ -103,6 +103,9 @@ def _pool_shape(a, axes=2):
     if x.dim() != 2 + axes:
         return None
     stride, dilation = a.get("stride") or kernel, a.get("dilation") or 1
+    taps = [(nth(kernel, i), nth(a["padding"], i), nth(dilation, i)) for i in range(axes)]
+    if any(2 * padding > extent(size, step) for size, padding, step in taps):
+        return None  # PyTorch words the error
     sizes = _slid(x.shape[2:], kernel, stride, a["padding"], dilation, a["ceil_mode"])
     return (*x.shape[:2], *sizes)
 

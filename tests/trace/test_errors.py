@@ -113,6 +113,22 @@ def test_what_is_no_module_is_refused(model, message):
         trace(model, (3, 8, 8))
 
 
+@pytest.mark.parametrize(
+    "fits, too_wide",
+    [
+        (nn.MaxPool2d(2, padding=1), nn.MaxPool2d(2, padding=2)),
+        (nn.MaxPool2d(3, padding=2, dilation=2), nn.MaxPool2d(3, padding=3, dilation=2)),
+        (nn.AvgPool2d((2, 4), padding=(1, 2)), nn.AvgPool2d((4, 2), padding=(1, 2))),
+        (nn.AvgPool3d(2, padding=1), nn.AvgPool3d(2, padding=2)),
+    ],
+)
+def test_a_pooling_is_padded_by_at_most_half_of_what_it_spans(fits, too_wide):
+    shape = (1, *[8] * (3 if isinstance(fits, nn.AvgPool3d) else 2))
+    trace(fits, shape)
+    with pytest.raises(TraceError, match="pad should be at most half of"):
+        trace(too_wide, shape)
+
+
 def test_that_a_model_fails_by_itself_is_said_only_where_it_does():
     with pytest.raises(TraceError, match="Outside of trace, model.* fails in the same way"):
         trace(Fails(), (1, 4, 4))
