@@ -70,12 +70,16 @@ class Memory:
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Estimated bytes for one training step; activations are measured, the rest is counted."""
+    """Estimated bytes for one training step; activations are measured, the rest is counted.
+
+    unknown: some rows keep what nobody can say; it is not in `activations` and `total`
+    """
 
     weights: int
     gradients: int
     optimizer: int
     activations: int
+    unknown: bool = False
 
     @property
     def total(self) -> int:
@@ -84,4 +88,7 @@ class TrainingMemory:
 
     def __str__(self) -> str:
         parts = ("weights", "gradients", "optimizer", "activations", "total")
-        return "\n".join(f"{part:<12}{bytes_text(getattr(self, part)):>9}" for part in parts)
+        lines = [f"{part:<12}{bytes_text(getattr(self, part)):>9}" for part in parts]
+        if self.unknown:
+            lines[3:] = [f"{line} + unknown" for line in lines[3:]]  # activations, total
+        return "\n".join(lines)

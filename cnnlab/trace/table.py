@@ -242,7 +242,8 @@ class LayerTable(Sequence[Layer]):
         params = list(self.model.parameters())
         weights = sum(p.numel() * p.element_size() for p in params)
         trained = sum(p.numel() * p.element_size() for p in params if p.requires_grad)
-        return TrainingMemory(weights, trained, slots[optimizer] * trained, batch * self.kept_bytes)
+        state, kept = slots[optimizer] * trained, batch * self.kept_bytes
+        return TrainingMemory(weights, trained, state, kept, unknown=bool(self.unknown_kept))
 
     def to_pandas(self) -> pandas.DataFrame:
         """One line per operation. Needs pandas, which `pip install cnnlab[pandas]` brings."""

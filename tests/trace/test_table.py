@@ -113,6 +113,19 @@ def test_training_memory_adds_up(lenet):
         lenet.training_memory(batch=0)
 
 
+def test_training_memory_says_what_nobody_knows(lenet):
+    """An LSTM's 4 * 7 * (5 + 7 + 2) = 392 parameters are 1,568 B; what it keeps is unknown."""
+    memory = trace(nn.LSTM(5, 7, batch_first=True), (9, 5)).training_memory(8)
+    assert memory.unknown and str(memory).splitlines() == [
+        "weights        1.6 kB",
+        "gradients      1.6 kB",
+        "optimizer      1.6 kB",
+        "activations       0 B + unknown",
+        "total          4.7 kB + unknown",
+    ]
+    assert "unknown" not in str(lenet.training_memory(8))
+
+
 def test_frozen_weights_need_no_gradients():
     model = small()
     model.requires_grad_(False)
