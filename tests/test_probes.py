@@ -273,6 +273,18 @@ def test_gradient_norms_are_those_of_backward():
         assert relative[path] == pytest.approx(norm / float(weight.detach().norm()), rel=1e-5)
 
 
+def test_gradient_norms_of_a_layer_with_several_weights_go_by_parameter():
+    """The loss is the sum of the last layer's 2 outputs per step, 3 steps: what its weight gets is
+    the sum of its inputs, twice."""
+    lstm = nn.LSTM(2, 4, batch_first=True)
+    head = nn.Linear(4, 2)
+    model = nn.ModuleDict({"lstm": lstm, "head": head})
+    states = lstm(torch.ones(1, 3, 2))[0]
+    norms = gradient_norms(model, head(states).sum())
+    assert list(norms) == ["lstm.weight_ih_l0", "lstm.weight_hh_l0", "head"]
+    assert norms["head"] == pytest.approx(2**0.5 * states.sum(1).norm().item(), rel=1e-5)
+
+
 IMAGES = torch.linspace(-1, 1, 162).view(2, 1, 9, 9)
 
 
@@ -328,6 +340,14 @@ def test_the_callers_model_is_left_as_it_was(probe, training):
         (lambda m: support(m, (1, 9, 9), (9, 0)), r"unit \(9, 0\) is outside .* 9 x 9"),
         (lambda m: support(m, (9, 9)), r"\(9, 9\); expected \(channels, height, width\)"),
         (lambda m: support(chain(m, nn.Flatten()), (1, 9, 9)), r"\(1, 648\); expected a fe"),
+        (
+            lambda m: activations(nn.LSTM(2, 4), torch.zeros(3, 2), [""]),
+            "the model returns a tuple; expected a tensor",
+        ),
+        (
+            lambda m: support(chain(nn.Flatten(2), nn.LSTM(81, 4)), (1, 9, 9), path="1"),
+            "module '1' returns a tuple; expected a tensor. Name a module",
+        ),
         (lambda m: gradient_norms(m, torch.tensor(1.0)), "grad False; expected one number"),
     ],
 )

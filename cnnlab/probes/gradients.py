@@ -33,7 +33,7 @@ def activations(model: nn.Module, images: Tensor, paths: Iterable[str]) -> dict[
     found: dict[str, Tensor] = {}
     paths = list(paths)
     for path in paths:
-        _keep_output(model, path, lambda output, path=path: found.update({path: output.clone()}))
+        _keep_output(model, path, lambda output, path=path: found.update({path: output}))
     with torch.no_grad():
         model(images.to(like(model).device))
     _all_called(paths, found)
@@ -43,6 +43,7 @@ def activations(model: nn.Module, images: Tensor, paths: Iterable[str]) -> dict[
 def gradient_norms(model: nn.Module, loss: Tensor, *, relative: bool = False) -> dict[str, float]:
     """Norm of the gradient of `loss` by each layer's weight: module path -> norm, in model order.
 
+    The weights of a module that has several, such as an LSTM, go by their parameters' names.
     `loss` is a scalar computed from `model`; it can still be used for `backward`, and no `.grad`
     is touched. Only weights of two or more axes count (convolutions, linear layers).
     `relative` divides by the weight's own norm: which share of itself would it change?
@@ -56,10 +57,12 @@ def gradient_norms(model: nn.Module, loss: Tensor, *, relative: bool = False) ->
     gradients = torch.autograd.grad(
         loss, list(weights.values()), retain_graph=True, allow_unused=True
     )
+    layers = [name.rpartition(".")[0] for name in weights]
     norms = {}
     for (name, weight), gradient in zip(weights.items(), gradients):
         norm = 0.0 if gradient is None else float(gradient.norm())
-        path = name.rpartition(".")[0] or name
+        layer = name.rpartition(".")[0]
+        path = layer if layer and layers.count(layer) == 1 else name
         norms[path] = norm / max(float(weight.detach().norm()), 1e-30) if relative else norm
     return norms
 
@@ -239,7 +242,7 @@ def _input_gradient(
     images.requires_grad_()
     kept: dict[str, Tensor] = {}
     if path is not None:
-        _keep_output(model, path, lambda output: kept.update({path: output.clone()}))
+        _keep_output(model, path, lambda output: kept.update({path: output}))
     with torch.enable_grad():
         features = model(images)
         if path is not None:
@@ -279,11 +282,22 @@ def _shape(input_shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def _keep_output(model: nn.Module, path: str, keep: Callable[[Tensor], None]) -> None:
+    """Call `keep` with a copy of what the module returns, at each of its calls."""
     modules = dict(model.named_modules())
     if path not in modules:
         hint = did_you_mean(path, modules) or f" Known: {', '.join(list(modules)[1:9])}."
         raise ProbeError(f"the model has no module {path!r}.{hint}")
-    modules[path].register_forward_hook(lambda module, args, output: keep(output))
+
+    def hook(module: nn.Module, args: tuple, output: object) -> None:
+        if not isinstance(output, Tensor):
+            who = f"module {path!r}" if path else "the model"
+            raise ProbeError(
+                f"{who} returns a {type(output).__name__}; expected a tensor. Name a module that "
+                "returns one."
+            )
+        keep(output.clone())
+
+    modules[path].register_forward_hook(hook)
 
 
 def _all_called(paths: list[str], found: dict[str, Tensor]) -> None:
