@@ -103,6 +103,11 @@ def test_a_model_that_is_not_there_is_one_sentence(capsys, argv, message):
             "crop 9, cutout 0 for images of 8x8; expected less",
         ),
         (["train", "vgg_small", "--build", "width=3"], "vgg_small has no option 'width'"),
+        (
+            ["train", "vgg_small", "--build", "dropout=high"],
+            "expected values like the default ones",
+        ),
+        (["train", "resnet20", "--build", "skip=yes"], "skip=yes: expected True or False"),
         (["train", "vgg_small", "--epochs", "0"], "epochs is 0"),
         (["train", "vgg_small", "--batch-size", "0"], "batch_size 0"),
         (["train", "vgg_small", "--optimizer", "sdg"], "Did you mean 'sgd'"),
@@ -142,6 +147,22 @@ def test_diverging_training_is_one_sentence_and_keeps_what_was_reached(capsys):
     assert "learning rate" in err and "Traceback" not in err
     record = json.loads(Path("runs/vgg_small-digits/history.json").read_text())
     assert record["losses"] and record["stopped"] in out
+
+
+def test_options_of_the_model_are_read_as_they_are_meant(capsys):
+    from cnnlab.__main__ import _parser
+
+    argv = ["train", "resnet20", "--build"]
+    read = _parser().parse_args([*argv, "skip=false", "a=TRUE", "b=(1,2)", "c=pad"]).build
+    assert read == [["skip", False], ["a", True], ["b", (1, 2)], ["c", "pad"]]
+    for option, words in (
+        ("modern", "'modern' has no value; say modern=True"),
+        ("num_classes=3", "num_classes comes from the data; leave it out"),
+        ("in_channels=3", "in_channels comes from the data; leave it out"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*argv, option])
+        assert words in capsys.readouterr().err
 
 
 LENET = ["train", "lenet5", "--lr", "0.005"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import shutil
 import sys
 from contextlib import suppress
@@ -13,6 +14,7 @@ from cnnlab._commands.refused import Refused, sentence
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from cnnlab.data.images import Splits
     from cnnlab.training.history import History
@@ -108,9 +110,14 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _option(text: str) -> list:
-    """["skip", False] for "skip=False"."""
-    name, _, value = text.partition("=")
+    """["skip", False] for "skip=False" and for "skip=false"."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} has no value; say {text}=True, or another one")
+    if name in ("num_classes", "in_channels"):
+        raise argparse.ArgumentTypeError(f"{name} comes from the data; leave it out")
     try:
+        value = value.capitalize() if value.lower() in ("true", "false") else value
         return [name, ast.literal_eval(value)]
     except (ValueError, SyntaxError):
         return [name, value]
@@ -165,7 +172,6 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
     from cnnlab.data.augment import Augment
     from cnnlab.data.batches import evaluation, train_val
     from cnnlab.data.folder import sheet
-    from cnnlab.models import build
     from cnnlab.training import runs
     from cnnlab.training.distributed import world
     from cnnlab.training.history import Busy, TrainingError
@@ -182,10 +188,8 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
     if options.epochs is None:
         given["epochs"] = 10 if len(splits.train) < 10_000 else 3
     torch.manual_seed(options.seed)
-    classes, channels = len(splits.train.classes), splits.train.shape[0]
     given["build"] = dict(options.build)
-    model = build(options.model, num_classes=classes, in_channels=channels, **given["build"])
-    model.to(device)
+    model = _built(options, splits).to(device)
     train, val = train_val(
         splits, options.batch_size, seed=options.seed, device=device, augment=augment
     )
@@ -243,13 +247,37 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
     return 130 if history.interrupted else 0
 
 
+def _built(options: argparse.Namespace, splits: Splits) -> nn.Module:
+    """The model with fresh weights, for these classes and channels."""
+    from cnnlab.models import build
+    from cnnlab.models.catalog import MODELS
+
+    classes, channels = len(splits.train.classes), splits.train.shape[0]
+    given, known = dict(options.build), inspect.signature(MODELS[options.model]).parameters
+    for name, value in given.items():
+        if (
+            name in known
+            and type(known[name].default) is bool
+            and not isinstance(value, (bool, int))
+        ):
+            raise Refused(f"--build {name}={value}: expected True or False")
+    try:
+        return build(options.model, num_classes=classes, in_channels=channels, **given)
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        usual = " ".join(f"{name}={known[name].default!r}" for name in given)
+        raise Refused(
+            f"--build: {options.model} cannot be built with these values ({sentence(error)}); "
+            f"expected values like the default ones, {usual}"
+        ) from error
+
+
 def _images(options: argparse.Namespace) -> tuple[Splits, int | None]:
     """The data set, and the size it was scaled to: if none was asked for, its own where the model
     takes it, else the one that the model was made for."""
     import torch
 
     from cnnlab.data.sets import load
-    from cnnlab.models import build, image_shape
+    from cnnlab.models import image_shape
 
     size, wanted = options.size, image_shape(options.model)[1]
     if "/" in options.data:
@@ -258,8 +286,7 @@ def _images(options: argparse.Namespace) -> tuple[Splits, int | None]:
     if size is None:
         try:
             with torch.no_grad(), torch.random.fork_rng():
-                channels = splits.train.shape[0]
-                model = build(options.model, in_channels=channels, **dict(options.build)).eval()
+                model = _built(options, splits).eval()
                 model(torch.zeros(1, *splits.train.shape))
         except (RuntimeError, ValueError):
             size, splits = wanted, splits.resized(wanted)
