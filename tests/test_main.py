@@ -310,6 +310,13 @@ def test_a_run_that_somebody_else_writes_is_not_removed(capsys, monkeypatch):
     assert status == 2 and "another training" in err and Path("mine/config.json").exists()
 
 
+def test_a_run_goes_on_with_the_command_that_began_it(capsys):
+    argv = ["train", "resnet20", "--build", "stage_widths=(4,8,16)", "--out", "mine", "--epochs"]
+    assert run(capsys, *argv, "1")[0] == 0
+    status, _, err = run(capsys, *argv, "2", "--resume")
+    assert status == 0, err
+
+
 def test_a_damaged_checkpoint_is_one_sentence(capsys):
     argv = [*LENET, "--epochs", "1", "--out", "mine"]
     assert run(capsys, *argv)[0] == 0

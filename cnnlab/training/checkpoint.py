@@ -55,10 +55,12 @@ class Run:
         train: BatchSource,
         val: BatchSource,
         path: str | os.PathLike | None,
+        told: str,
     ) -> None:
         self.options, self.device, self.world = options, device, world()
         self.layout = layout  # of the images
         self.model, self.net = model, net  # net: as it is called, compiled and parallel
+        self.architecture = told  # of the model before it ran, which may change its settings
         self.optimizer, self.train, self.val = optimizer, train, val
         self.steps = options.epochs * len(train)
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
@@ -131,7 +133,7 @@ class Run:
             "batch_size": getattr(self.train, "batch_size", None),
             "seed of the batches": getattr(self.train, "seed", None),
             "processes": self.world.size,
-            "the architecture": architecture(self.model),
+            "the architecture": self.architecture,
             **{what: tell() for what, tell in told.items() if tell},
         }
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnnlab.training import refusals
-from cnnlab.training.checkpoint import Options, Run
+from cnnlab.training.checkpoint import Options, Run, architecture
 from cnnlab.training.curves import Bar, curve
 from cnnlab.training.distributed import World, parallel, world
 from cnnlab.training.guards import interruptible, locked, own_random_numbers
@@ -159,13 +159,14 @@ def fit(
     refusals.check(options, model, train, val, device, optimizers=PEAKS, precisions=PRECISIONS)
     layout = _layout(model, device)
     model.to(device, memory_format=layout)
+    told = architecture(model)
     refusals.check_forward(model, train, val, layout)
     net = parallel(model, device)
     if compile:
         torch.compiler.reset()  # a session's ninth network would run uncompiled, without a word
         net = torch.compile(net, mode=compile if isinstance(compile, str) else None)
     update = _optimizer(model, options)
-    run = Run(options, device, layout, model, net, update, train, val, checkpoint)
+    run = Run(options, device, layout, model, net, update, train, val, checkpoint, told)
 
     with (
         own_random_numbers(device, seed),

@@ -220,6 +220,7 @@ def _compare(folder: Path, options: dict[str, object], splits: Splits) -> None:
             f"--resume: {error} So there is no run to go on with in {folder}. Leave out --resume "
             "to begin one."
         ) from error
+    options = json.loads(json.dumps(options))  # as config.json holds them: tuples become lists
     other = [
         f"--{name.replace('_', '-')} was {begun.get(name)} and is {value}"
         for name, value in options.items()

@@ -368,6 +368,19 @@ def test_a_residual_network_and_its_plain_one_differ():
     assert architecture(nets[0]) == architecture(build("resnet20").eval())
 
 
+def test_a_network_that_counts_its_runs_goes_on(tmp_path):
+    class Counting(nn.Sequential):
+        runs = 0
+
+        def forward(self, images):
+            self.runs += 1
+            return super().forward(images)
+
+    options = {**OPTIONS, "checkpoint": tmp_path / "run.pt"}
+    fit(Counting(net()), batches(), batches(), **{**options, "epochs": 1})
+    assert len(fit(Counting(net()), batches(), batches(), **options).epochs) == OPTIONS["epochs"]
+
+
 def test_a_run_is_given_more_epochs(tmp_path):
     path = tmp_path / "run.pt"
     options = {**OPTIONS, "schedule": "constant"}
