@@ -59,6 +59,54 @@ def test_support_covers_functional_pooling_and_the_center_by_default():
     assert support(AddPool(), (1, 11, 11)) == ((4, 7), (4, 7))
 
 
+class Branches(nn.Module):
+    """A 3x3 and a 5x5 convolution of one channel, and what is made of the two."""
+
+    def __init__(self, made):
+        super().__init__()
+        self.made = made
+        self.small, self.large = (nn.Conv2d(1, 1, k, padding=k // 2) for k in (3, 5))
+
+    def forward(self, x):
+        return self.made(self.small(x), self.large(x))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda a, b: torch.maximum(100 * a, b),
+        lambda a, b: torch.minimum(a, 100 * b),
+        lambda a, b: (100 * a).max(b),
+        lambda a, b: torch.min(a, other=100 * b),
+        lambda a, b: torch.cat([100 * a, b], 1).amax(1, keepdim=True),
+        lambda a, b: torch.max(torch.cat([100 * a, b], 1), dim=1, keepdim=True)[0],
+        lambda a, b: torch.stack([a, 100 * b]).min(0).values,
+        lambda a, b: torch.amin(input=torch.stack([a, 100 * b]), dim=0),
+    ],
+)
+def test_support_sees_past_a_maximum(made):
+    """Where the 3x3 branch always wins, the 5x5 one counts all the same: the unit at (4, 4) sees
+    rows and columns 2 to 6."""
+    assert support(Branches(made), (1, 9, 9), (4, 4)) == ((2, 6), (2, 6))
+
+
+def test_support_of_the_largest_value_is_all_of_its_map():
+    assert support(Branches(lambda a, b: a + b.max()), (1, 9, 9), (4, 4)) == ((0, 8), (0, 8))
+
+
+@pytest.mark.parametrize(
+    "clipped",
+    [nn.Hardsigmoid(), nn.Hardswish(), nn.ReLU6(inplace=True), nn.Hardtanh(-2, 2)],
+)
+def test_support_sees_past_a_limit(clipped):
+    class Hundredfold(nn.Module):
+        def forward(self, x):
+            return (100 * x).clamp(max=90).clip_(0, 80)
+
+    model = chain(nn.Conv2d(1, 1, 3, padding=1), Hundredfold(), clipped)
+    assert support(model, (1, 9, 9), (4, 4)) == ((3, 5), (3, 5))
+
+
 def test_support_does_not_depend_on_the_weights():
     model = stack(2)
     nn.init.constant_(model[3].bias, -1e6)  # every ReLU after it is shut

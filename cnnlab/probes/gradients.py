@@ -117,9 +117,10 @@ def support(
 ) -> Box:
     """The input rectangle that one unit depends on, proved by gradient, inside the image.
 
-    Every weight of a copy is made positive, maximum pooling becomes average pooling, inputs are
-    positive and numbers are float64: then every activation is positive, every ReLU is open, no two
-    paths cancel, and a pixel's gradient is zero only where no path leads from it to the unit.
+    Every weight of a copy is made positive, a maximum or minimum becomes an average, a clipped
+    value stays as it is, inputs are positive and numbers are float64: then every activation is
+    positive, every ReLU is open, no two paths cancel, and a pixel's gradient is zero only where no
+    path leads from it to the unit. A model that subtracts or picks values itself may hide pixels.
     Returns ((top, bottom), (left, right)), inclusive.
     """
     model = copy_of(model).double().cpu()
@@ -201,6 +202,12 @@ def _filterwise(weight: Tensor, generator: torch.Generator) -> Tensor:
     return direction * (own / drawn.clamp(min=1e-30)).view(shape)
 
 
+_CLIPPED = frozenset(
+    "relu6 hardtanh hardtanh_ hardsigmoid clamp clamp_ clip clip_ clamp_min clamp_min_ clamp_max "
+    "clamp_max_".split()
+)
+
+
 class _NothingHidden(TorchFunctionMode):
     """Replaces what would hide a pixel: a maximum depends on one only, ReLU6 on none above 6."""
 
@@ -212,8 +219,23 @@ class _NothingHidden(TorchFunctionMode):
             raise ProbeError("max pooling with return_indices has no average to put in its place.")
         if func is F.adaptive_max_pool2d:
             return F.adaptive_avg_pool2d(*args[:2])
-        if func in (F.relu6, F.hardtanh):
-            return args[0]
+        name = getattr(func, "__name__", "")  # one for torch.maximum and Tensor.maximum
+        x, *rest = (*args, *kwargs.values()) or (None,)
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            return func(*args, **kwargs)  # an index holds no pixel
+        if name in _CLIPPED:
+            return x
+        if name in ("maximum", "minimum", "fmax", "fmin"):
+            return (x + rest[0]) / 2
+        if name in ("amax", "amin"):
+            return torch.mean(*args, **kwargs)
+        if name in ("max", "min"):
+            if not rest:
+                return x.mean()
+            if isinstance(rest[0], Tensor):
+                return (x + rest[0]) / 2
+            indices = func(*args, **kwargs).indices
+            return getattr(torch.return_types, name)((torch.mean(*args, **kwargs), indices))
         return func(*args, **kwargs)
 
 
