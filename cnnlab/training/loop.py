@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -141,7 +142,7 @@ def fit(
     the model, when the loss is no longer finite or has exploded, when a GPU's memory or the disk is
     full; the error carries the history so far.
     """
-    device = torch.device(device) if device is not None else next(model.parameters()).device
+    device = _place(model, device)
     peak = PEAKS.get(optimizer, 0.0) if lr is None else lr
     options = Options(
         epochs,
@@ -277,7 +278,7 @@ def evaluate(
 
     In several processes each takes its share of every batch, and all get the same answer.
     """
-    device = torch.device(device) if device is not None else next(model.parameters()).device
+    device = _place(model, device)
     here = world()
     modes = [(module, module.training) for module in model.modules()]
     model.to(device).eval()
@@ -314,6 +315,14 @@ def share(source: BatchSource, here: World, epoch: int = 0) -> Iterator[tuple[Te
     if here.size == 1:
         return batches
     return ((x[here.rank :: here.size], y[here.rank :: here.size]) for x, y in batches)
+
+
+def _place(model: nn.Module, device: torch.device | str | None) -> torch.device:
+    """The device asked for, or that of the model; one without weights is on the CPU."""
+    if device is not None:
+        return torch.device(device)
+    first = next(chain(model.parameters(), model.buffers()), torch.empty(0, device="cpu"))
+    return first.device
 
 
 def _optimizer(model: nn.Module, options: Options) -> torch.optim.Optimizer:

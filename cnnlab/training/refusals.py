@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 
 from cnnlab._tools import did_you_mean
 from cnnlab.training.checkpoint import Options, Run
@@ -16,7 +18,7 @@ from cnnlab.training.distributed import World, peer_lost, world
 from cnnlab.training.history import BatchSource, TrainingError
 from cnnlab.training.schedules import SCHEDULES
 
-# What an option may be, and how to say so. None is allowed where it is the default.
+# What an option may be, and how to say so.
 RANGES = {
     "epochs": (lambda x: isinstance(x, int) and x >= 1, "a whole number, at least 1"),
     "lr": (lambda x: 0 < x < math.inf, "a number above 0, often 0.001 to 0.1"),
@@ -48,12 +50,20 @@ def check(
             raise TrainingError(f"no {what} {given[what]!r}; known: {', '.join(known)}.{hint}")
     for what, (allowed, words) in RANGES.items():
         value = given[what]
-        if value is not None and not (isinstance(value, (int, float)) and allowed(value)):
+        if value is None and what == "clip":
+            continue
+        if not (isinstance(value, (int, float)) and allowed(value)):
             raise TrainingError(f"{what} is {value!r}; expected {words}.")
     if options.precision == "fp16" and device.type != "cuda":
         raise TrainingError(
             f"precision 'fp16' needs a CUDA GPU, and this run is on {device.type}. Take 'float32', "
             "or 'bf16' (faster on CPUs whose flags name avx512_bf16 or amx_bf16, else slower)."
+        )
+    named = chain(model.named_parameters(), model.named_buffers())
+    if lazy := [name for name, tensor in named if is_lazy(tensor)]:
+        raise TrainingError(
+            f"the model's {lazy[0]} has no shape yet: a lazy layer takes it from the first images. "
+            "Call the model on a batch of images once, then train it."
         )
     if not any(p.requires_grad for p in model.parameters()):
         raise TrainingError("the model has no parameter to train: requires_grad is false for all.")

@@ -489,6 +489,10 @@ def test_batches_of_another_form_are_named(batch, message):
         ({"epochs": "3"}, "epochs is '3'; expected a whole number"),
         ({"lr": "0.1"}, "lr is '0.1'; expected a number above 0"),
         ({"precision": "bfloat16"}, "Did you mean 'bf16'"),
+        ({"epochs": None}, "epochs is None; expected a whole number"),
+        ({"weight_decay": None}, "weight_decay is None; expected 0"),
+        ({"warmup": None}, "warmup is None; expected a share"),
+        ({"label_smoothing": None}, "label_smoothing is None; expected a share"),
     ],
 )
 def test_options_of_another_type_are_named(option, message):
@@ -533,6 +537,14 @@ def test_a_model_that_returns_no_logits_is_named():
         quick(net()[:2], tiny())
     with pytest.raises(TrainingError, match="no parameter to train"):
         quick(net().requires_grad_(False), tiny())
+    with pytest.raises(TrainingError, match="no parameter to train"):
+        quick(nn.Flatten(), tiny())
+    with pytest.raises(TrainingError, match="1.weight has no shape yet: .* on a batch of images"):
+        quick(nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), tiny())
+
+
+def test_a_model_without_parameters_is_evaluated():
+    assert evaluate(nn.Flatten(), tiny()).loss > 0
 
 
 def test_history_without_epochs_says_so():
