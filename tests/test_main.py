@@ -375,6 +375,21 @@ def test_an_image_folder_is_trained_on_and_an_empty_class_is_named(capsys):
     assert status == 2 and "class 'empty' is empty: no image in" in err and err.count("\n") == 1
 
 
+def test_a_path_of_another_system_is_a_folder_everywhere(capsys, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.setattr(os, "sep", "\\")
+    for name in ("dark", "light"):
+        Path(".\\pets", name).mkdir(parents=True)
+        for number in range(12):
+            color = (20 * number, 90 + number, 5 * number)
+            Image.new("RGB", (8, 8), color).save(Path(".\\pets", name, f"{number}.png"))
+    assert run(capsys, "data", ".\\pets", "--size", "8")[0] == 0
+    argv = ["train", "resnet20", "--data", ".\\pets", "--epochs", "1", "--out", "mine"]
+    status, _, err = run(capsys, *argv)
+    assert status == 0 and "look at what was read" in err, err
+
+
 def test_a_network_of_the_course_reads_a_letter_that_is_black_on_white(capsys):
     import matplotlib
     from PIL import Image, ImageDraw, ImageFont

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """List, fetch or look."""
     from cnnlab.data.folder import sheet
     from cnnlab.data.published import SETS, data_folder, find
-    from cnnlab.data.sets import load
+    from cnnlab.data.sets import is_folder, load
 
     if options.name is None:
         for name, text in SHIPPED.items():
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         for name in SETS:
             print(f"{name:<14} {find(name) or f'not in {data_folder()}; data {name} fetches it'}")
         return 0
-    own = "/" in options.name
+    own = is_folder(options.name)
     try:
         splits = load(options.name, size=options.size if own else None, ground=options.ground)
         for part in (splits.train, splits.val, splits.test):

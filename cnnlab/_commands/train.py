@@ -172,6 +172,7 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
     from cnnlab.data.augment import Augment
     from cnnlab.data.batches import evaluation, train_val
     from cnnlab.data.folder import sheet
+    from cnnlab.data.sets import is_folder
     from cnnlab.training import runs
     from cnnlab.training.distributed import world
     from cnnlab.training.history import Busy, TrainingError
@@ -196,7 +197,7 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
     title = f"{options.model} on {options.data}"
     folder = runs.begin(given, splits, options.out, options.resume) if first else None
     folder = world().from_first(folder)
-    if first and "/" in options.data and not options.resume:
+    if first and is_folder(options.data) and not options.resume:
         sheet(splits).save(folder / "images.png")
         print(f"look at what was read: {folder / 'images.png'}", file=sys.stderr, flush=True)
 
@@ -276,11 +277,11 @@ def _images(options: argparse.Namespace) -> tuple[Splits, int | None]:
     takes it, else the one that the model was made for."""
     import torch
 
-    from cnnlab.data.sets import load
+    from cnnlab.data.sets import is_folder, load
     from cnnlab.models import image_shape
 
     size, wanted = options.size, image_shape(options.model)[1]
-    if "/" in options.data:
+    if is_folder(options.data):
         size = size or wanted
     splits = load(options.data, seed=options.seed, size=size, ground=options.ground)
     if size is None:

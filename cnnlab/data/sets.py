@@ -23,6 +23,12 @@ from cnnlab.data.images import DataError, Images, Splits, splits_of, stratified
 from cnnlab.data.letters import letters
 
 
+def is_folder(name: str | Path) -> bool:
+    """Whether `load` takes a name as the path of an image folder: one with a slash in it, or with
+    what the system writes for it."""
+    return "/" in str(name) or os.sep in str(name)
+
+
 def load(
     name: str,
     *,
@@ -48,7 +54,7 @@ def load(
     color `ground`. `size` scales all images to `size` x `size`; an image folder needs it.
     Raises `DataError` for an unknown name, and for files that can neither be found nor downloaded.
     """
-    if "/" in str(name) or os.sep in str(name):
+    if is_folder(name):
         parts = image_folder(name, seed=seed, ground=ground)
         if size is None:
             raise DataError(f"{name}: images of a folder differ in size. Give one: size=64.")
