@@ -186,6 +186,10 @@ class ResNet(nn.Module):
         zero_init: bool = False,
     ) -> None:
         super().__init__()
+        if len(stage_widths) != len(blocks):
+            raise ValueError(
+                f"{len(blocks)} stages need as many stage_widths, got {tuple(stage_widths)}"
+            )
         _expect("stem", stem, ("7x7", "3x3"))
         _expect("shortcut", shortcut, ("projection", "padding"))
         bottleneck = issubclass(block, Bottleneck)

@@ -60,6 +60,8 @@ class VGG(nn.Module):
         super().__init__()
         if len(widths) != len(stages):
             raise ValueError(f"{len(stages)} stages need as many widths, got {tuple(widths)}")
+        if not set(poolings) <= set(range(1, len(stages) + 1)):
+            raise ValueError(f"poolings are stages from 1 to {len(stages)}, got {tuple(poolings)}")
         self.in_channels = in_channels
         self.needs = [(f"the pooling of stage {s}", 2**n) for n, s in enumerate(poolings, 1)]
         layers: list[nn.Module] = []
@@ -91,7 +93,10 @@ class VGG(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (B, num_classes) of images (B, in_channels, H, W), at least 32x32."""
+        """Logits (B, num_classes) of images (B, in_channels, H, W).
+
+        The smallest side doubles with each pooling: 32 for the paper's five, 8 for three.
+        """
         check_image("VGG", x, self.in_channels, self.needs)
         x = self.features(x)  # (B, 512, 7, 7) for 224x224
         x = self.avgpool(x)  # (B, 512, 7, 7)

@@ -236,7 +236,11 @@ def test_padded_models_take_a_single_pixel(name):
         ("resnet18", {"stride_on": "1x1"}, "stride_on must be '3x3' here, got '1x1'"),
         ("resnet18", {"shortcut": "B"}, "shortcut must be 'projection' or 'padding'"),
         ("resnet18", {"zero_init": True, "skip": False}, "zero_init needs skip=True"),
+        ("resnet18", {"stage_widths": (64, 128, 256)}, r"4 stages need as many stage_widths, got"),
+        ("resnet20", {"stage_widths": (8, 16, 32, 64)}, "3 stages need as many .* 16, 32, 64"),
         ("densenet121", {"stem": "5x5"}, "stem must be '7x7' or '3x3'"),
+        ("vgg11", {"poolings": (1, 2, 9)}, r"stages from 1 to 5, got \(1, 2, 9\)"),
+        ("vgg_small", {"poolings": (0, 1)}, r"stages from 1 to 3, got \(0, 1\)"),
         ("vgg11", {"widths": (8, 8)}, r"5 stages need as many widths, got \(8, 8\)"),
     ],
 )
