@@ -10,16 +10,20 @@ import gzip
 import hashlib
 import os
 import pickle
+import socket
 import tarfile
 import tempfile
 import zlib
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from cnnlab.data.images import DataError, Images
+
+TIMEOUT = 30  # seconds without a byte
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,8 @@ def _download(name: str, root: Path, allowed: bool) -> Path:
     published = SETS[name]
     why = "download=False"
     if allowed:
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(TIMEOUT)  # torchvision gives none of its own
         try:
             from cnnlab._torchvision import import_torchvision
 
@@ -182,8 +188,10 @@ def _download(name: str, root: Path, allowed: bool) -> Path:
                     place.parent.mkdir(parents=True, exist_ok=True)
                     if not place.exists():
                         os.replace(item, place)
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
+        except (OSError, RuntimeError, ValueError, EOFError, HTTPException) as error:
             why = f"it cannot be downloaded: {' '.join(str(error).split())}"
+        finally:
+            socket.setdefaulttimeout(before)
         if place := find(name, root):
             return place
     files = published.archive or ", ".join(f"{file}.gz" for file in published.files)

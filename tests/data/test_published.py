@@ -6,10 +6,12 @@ import gzip
 import hashlib
 import pickle
 import shutil
+import socket
 import struct
 import tarfile
 import time
 from dataclasses import replace
+from http.client import IncompleteRead
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,21 @@ def test_an_interrupted_download_leaves_nothing_that_looks_like_data(tmp_path, m
     with pytest.raises(DataError, match="connection lost"):
         load("fashion-mnist", folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_is_cut_or_silent_is_a_sentence(tmp_path, monkeypatch):
+    from cnnlab._torchvision import import_torchvision
+
+    waits = []
+
+    def is_cut(self):
+        waits.append(socket.getdefaulttimeout())
+        raise IncompleteRead(b"half")
+
+    monkeypatch.setattr(import_torchvision().datasets.FashionMNIST, "download", is_cut)
+    with pytest.raises(DataError, match="it cannot be downloaded: IncompleteRead"):
+        load("fashion-mnist", folder=tmp_path)
+    assert waits == [published.TIMEOUT] and socket.getdefaulttimeout() is None
 
 
 def test_a_finished_download_is_moved_into_place(fashion, tmp_path_factory, monkeypatch):
