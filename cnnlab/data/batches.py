@@ -75,6 +75,14 @@ class Batches:
                 f"crop {augment.crop}, cutout {augment.cutout} for images of {self.shape[1]}x"
                 f"{self.shape[2]}; expected less than a side, often an eighth of it."
             )
+        if augment.jitter and images.images.is_floating_point():
+            low, high = images.images.min().item(), images.images.max().item()
+            if low < 0 or high > 1:
+                raise DataError(
+                    f"jitter {augment.jitter} for images that run from {low:g} to {high:g}; it "
+                    "expects floats from 0 (black) to 1 (white), or uint8. Give it the images "
+                    "before they are normalized, or leave jitter out."
+                )
         self.white = 255.0 if images.images.dtype == torch.uint8 else 1.0
         self._keep(augment.pad(images.images))
         channels = self.shape[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -116,6 +118,16 @@ def test_the_stored_images_are_never_changed():
 def test_impossible_augmentations_are_refused(options):
     with pytest.raises(DataError, match="expected whole pixels from 0 and a jitter"):
         Augment(**options)
+
+
+def test_jitter_would_cut_floats_beyond_black_and_white():
+    images = photos()
+    for scale, shift in ((1, 0), (255, 0.5)):
+        floats = replace(images, images=images.images / scale - shift)
+        with pytest.raises(DataError, match="jitter 0.4 for images that run from .* before they"):
+            Batches(floats, 16, augment=ALL)
+        Batches(floats, 16, augment=replace(ALL, jitter=0.0))
+    Batches(replace(images, images=images.images / 255), 16, augment=ALL)
 
 
 def test_a_set_too_large_for_the_device_is_streamed_and_says_so(monkeypatch):
