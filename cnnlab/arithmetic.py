@@ -1,7 +1,7 @@
 """Closed-form rules of one layer: sizes, parameters, MACs, receptive fields.
 
-Plain integers in, plain integers out, standard library only. `cnnlab.trace.run` watches what
-PyTorch really does; the tests hold the two against each other.
+Integers in, NumPy's too, and plain integers out; standard library only. `cnnlab.trace.run` watches
+what PyTorch really does; the tests hold the two against each other.
 
 Sizes are along one axis, in pixels. MACs are multiply-accumulates for one image, without
 bias: 1 MAC = 2 FLOPs. "Without bias" and "with bias" are always an explicit argument.
@@ -13,8 +13,10 @@ neural networks" (Distill, 2019), equations 1 to 5.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
+from numbers import Integral
 
 
 class GeometryError(ValueError):
@@ -27,7 +29,7 @@ def extent(kernel: int, dilation: int = 1) -> int:
     >>> extent(3), extent(3, dilation=2)
     (3, 5)
     """
-    _at_least(1, kernel=kernel, dilation=dilation)
+    kernel, dilation = _at_least(1, kernel=kernel, dilation=dilation)
     return dilation * (kernel - 1) + 1
 
 
@@ -49,8 +51,8 @@ def output_size(
 
     Raises GeometryError if the kernel does not fit.
     """
-    _at_least(1, size=size, stride=stride)
-    _at_least(0, padding=padding)
+    size, stride = _at_least(1, size=size, stride=stride)
+    (padding,) = _at_least(0, padding=padding)
     reach = extent(kernel, dilation)
     spare = size + 2 * padding - reach
     out = (-(-spare // stride) if ceil_mode else spare // stride) + 1
@@ -82,8 +84,8 @@ def transposed_output_size(
     Raises GeometryError if nothing would be left, or if `output_padding` is not smaller than
     the stride or the dilation (PyTorch's rule: it only settles which of several sizes is meant).
     """
-    _at_least(1, size=size, stride=stride)
-    _at_least(0, padding=padding, output_padding=output_padding)
+    size, stride = _at_least(1, size=size, stride=stride)
+    padding, output_padding = _at_least(0, padding=padding, output_padding=output_padding)
     reach = extent(kernel, dilation)
     if output_padding >= max(stride, dilation):
         raise GeometryError(
@@ -130,7 +132,9 @@ def conv_params(
 
     Raises GeometryError if `groups` does not divide both channel counts.
     """
-    _at_least(1, in_channels=in_channels, out_channels=out_channels, groups=groups)
+    in_channels, out_channels, groups = _at_least(
+        1, in_channels=in_channels, out_channels=out_channels, groups=groups
+    )
     for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
         if channels % groups:
             raise GeometryError(
@@ -165,7 +169,7 @@ def linear_params(in_features: int, out_features: int, bias: bool = True) -> int
     >>> linear_params(4096, 1000)
     4097000
     """
-    _at_least(1, in_features=in_features, out_features=out_features)
+    in_features, out_features = _at_least(1, in_features=in_features, out_features=out_features)
     return in_features * out_features + (out_features if bias else 0)
 
 
@@ -180,7 +184,7 @@ def stack_kernel(n: int, kernel: int) -> int:
     >>> stack_kernel(2, 3), stack_kernel(3, 3)
     (5, 7)
     """
-    _at_least(1, n=n, kernel=kernel)
+    n, kernel = _at_least(1, n=n, kernel=kernel)
     return n * (kernel - 1) + 1
 
 
@@ -199,8 +203,8 @@ def stack_params(
     >>> stack_params(128, 3, n=2), stack_params(128, 5, n=1)
     (294912, 409600)
     """
-    _at_least(1, n=n)
-    first, hidden, last = (channels,) * 3 if isinstance(channels, int) else channels
+    (n,) = _at_least(1, n=n)
+    first, hidden, last = (channels,) * 3 if isinstance(channels, Integral) else channels
     widths = (first, *(hidden,) * (n - 1), last)
     pairs = zip(widths, widths[1:])
     return sum(conv_params(a, b, kernel, groups, bias) for a, b in pairs)
@@ -228,8 +232,8 @@ class Window:
         >>> Window().then(3, stride=2, padding=1).then(3)
         Window(size=7, jump=2, start=-1)
         """
-        _at_least(1, stride=stride)
-        _at_least(0, padding=padding)
+        (stride,) = _at_least(1, stride=stride)
+        (padding,) = _at_least(0, padding=padding)
         return Window(
             size=self.size + (extent(kernel, dilation) - 1) * self.jump,
             jump=self.jump * stride,
@@ -278,19 +282,20 @@ def bytes_text(count: float) -> str:
     return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
 
 
-def _at_least(least: int, **values: int) -> None:
+def _at_least(least: int, **values: int) -> tuple[int, ...]:
+    """The values as Python's own integers, which do not overflow."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, Integral):
             raise GeometryError(
                 f"{name} must be a whole number, got {value!r} ({type(value).__name__})"
             )
         if value < least:
             raise GeometryError(f"{name} must be at least {least}, got {value}")
+    return tuple(map(int, values.values()))
 
 
 def _pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = tuple(value) if isinstance(value, Iterable) else (value, value)
     if len(pair) != 2:
         raise GeometryError(f"{name} must be a number or (height, width), got {value!r}")
-    _at_least(1, **{f"{name} height": pair[0], f"{name} width": pair[1]})
-    return pair
+    return _at_least(1, **{f"{name} height": pair[0], f"{name} width": pair[1]})

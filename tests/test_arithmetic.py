@@ -2,6 +2,7 @@
 
 import doctest
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -205,6 +206,10 @@ def test_stack_params_with_unequal_widths():
             "size must be a whole number, got 5.0 (float)",
         ),
         (
+            lambda: arithmetic.conv_macs(3, 64, 3, output=224 / 2),
+            "output height must be a whole number, got 112.0 (float)",
+        ),
+        (
             lambda: arithmetic.conv_params(3, True, 3),
             "out_channels must be a whole number, got True (bool)",
         ),
@@ -237,6 +242,23 @@ def test_errors_say_got_expected_and_next_step(call, message):
     with pytest.raises(GeometryError) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_numpys_integers_are_taken_and_plain_ones_given():
+    """3 * 3 * 512 * 512 weights at 64 x 64 pixels: 9,663,676,416 MACs overflow 32 bits."""
+    three, width, side = (np.int32(n) for n in (3, 512, 64))
+    macs = arithmetic.conv_macs(width, width, three, output=(side, side))
+    assert macs == 9_663_676_416 == arithmetic.conv_macs(width, width, (three, three), side)
+    assert arithmetic.linear_params(np.int32(100_000), np.int32(100_000), bias=False) == 10**10
+    assert arithmetic.stack_params(width, three, n=np.int32(1)) == 9 * 512 * 512
+    counts = (
+        macs,
+        arithmetic.output_size(side, three, np.int32(2), padding=np.int32(1)),
+        arithmetic.transposed_output_size(side, three, np.int32(2), output_padding=np.int32(1)),
+        arithmetic.stack_kernel(three, three),
+        Window().then(three, np.int32(2), np.int32(1)).jump,
+    )
+    assert [type(count) for count in counts] == [int] * 5
 
 
 @given(st.integers(2, 30), st.integers(1, 3), st.integers(1, 9))
