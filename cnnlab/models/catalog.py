@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 
 from torch import nn
 
+from cnnlab._tools import did_you_mean
 from cnnlab.models import (
     alexnet,
     convnext,
@@ -110,5 +110,4 @@ def build(name: str, **given: object) -> nn.Module:
 
 def _guess(word: str, words) -> str:
     """ ", did you mean 'vgg16'?", or nothing if no word is near."""
-    near = difflib.get_close_matches(str(word).lower(), list(words), n=1, cutoff=0.6)
-    return f", did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(word, words).replace(" Did", ", did", 1)
