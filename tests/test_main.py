@@ -367,7 +367,7 @@ def test_an_image_folder_is_trained_on_and_an_empty_class_is_named(capsys):
         assert name == path and float(first.rstrip("%")) + float(second.rstrip("%")) > 99.8
         assert line.split()[2] == path.split("/")[2]
     status, out, err = run(capsys, "predict", "runs/resnet20-shades", "README.txt")
-    assert status == 2 and "README.txt cannot be read as an image" in err
+    assert status == 2 and "README.txt is not there; expected the path of an image" in err
     status, out, _ = run(capsys, "data", "sets/shades", "--size", "8")
     assert status == 0 and "shades.png" in out and Path("shades.png").exists()
     Path("sets/shades/empty").mkdir()

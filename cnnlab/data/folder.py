@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from cnnlab._tools import did_you_mean
 from cnnlab.data.images import DataError, Images, Splits, stratified
 
 if TYPE_CHECKING:
@@ -80,11 +81,19 @@ def decode(path: str | Path, size: int, ground: str = GROUND) -> Tensor:
     """One image file as people see it: uint8 (3, size, size), the middle of it.
 
     Turned upright as the camera noted, what is transparent laid on `ground`, 16 bits brought to 8.
-    Raises DataError for what is no image, and for what has no one right reading.
+    Raises DataError for what is no image, for what has no one right reading, and for a `ground`
+    that is no color.
     """
     import numpy
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageColor, ImageOps
 
+    try:
+        Image.new("RGBA", (1, 1), ground)  # every image is refused, not only the transparent one
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"ground {ground!r} is no color.{did_you_mean(ground, ImageColor.colormap)} Expected a "
+            "name such as white, or #rrggbb."
+        ) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -104,6 +113,9 @@ def decode(path: str | Path, size: int, ground: str = GROUND) -> Tensor:
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         if isinstance(error, DataError):
             raise
+        if not Path(path).is_file():
+            found = "is a folder" if Path(path).is_dir() else "is not there"
+            raise DataError(f"{path} {found}; expected the path of an image file.") from error
         raise DataError(
             f"{path} cannot be read as an image ({error}). Remove it, or put a whole one in its "
             "place."
@@ -137,17 +149,26 @@ def image_folder(
     """Train, validation and test files of a folder that holds a folder of images for each class.
 
     `path` holds the classes; or train/, test/ and perhaps val/ (or validation/), which then hold
-    them. What is not given is split off, the same for the same seed: a tenth for val, and another
-    for test. Hidden and system files are no images. Raises `DataError` where there is no class, a
-    class without images, too few of them, or other classes in another part.
+    them; where they hold images beside other folders of images, they are classes too. What is not
+    given is split off, the same for the same seed: a tenth for val, and another for test. Hidden
+    and system files are no images. Raises `DataError` where there is no class, a class without
+    images, too few of them, other classes in another part, or two folders for one part.
     """
     path = Path(path).expanduser()
-    names = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
+    folders = {p.name: p for p in _folders(path)}
+    words = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+    found = {word: folders[word] for word in words if word in folders}
+    # Without folders of their own, beside others, they are classes: bus/, car/, train/.
+    if len(found) < len(folders) and not any(map(_folders, found.values())):
+        found = {}
+    if len(vals := [word for word in found if words[word] == "val"]) > 1:
+        raise DataError(
+            f"{path} has {' and '.join(vals)}, which mean the same part. Put their images "
+            "together, or remove one of them."
+        )
     given = {
-        part: _files(path / word, f"{path.name} {part}", ground)
-        for part, words in names.items()
-        for word in words
-        if (path / word).is_dir()
+        words[word]: _files(place, f"{path.name} {words[word]}", ground)
+        for word, place in found.items()
     }
     if not given:
         test, val, train = stratified(_files(path, path.name, ground), (1, 1, 8), seed)
@@ -183,8 +204,12 @@ def _seen(path: Path) -> bool:
     return not path.name.startswith(".") and path.name != "__MACOSX"
 
 
+def _folders(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_dir() and _seen(p)) if path.is_dir() else []
+
+
 def _files(path: Path, name: str, ground: str) -> Files:
-    classes = sorted(p for p in path.iterdir() if p.is_dir() and _seen(p)) if path.is_dir() else []
+    classes = _folders(path)
     if not classes:
         found = "has no folders in it" if path.is_dir() else "is not a folder"
         raise DataError(

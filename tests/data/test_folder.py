@@ -94,6 +94,33 @@ def test_validation_is_another_word_for_val(pets, tmp_path):
     assert [len(part) for part in image_folder(tmp_path / "split")] == [40, 40, 40]
 
 
+def test_a_class_may_be_called_train(tmp_path):
+    for color, name in enumerate(("bus", "car", "train")):
+        write_images(tmp_path / "traffic" / name, 10, color)
+    assert image_folder(tmp_path / "traffic")[0].classes == ("bus", "car", "train")
+    for name in ("train", "test"):  # parts whose classes are missing
+        write_images(tmp_path / "flat" / name, 10, 1)
+    with pytest.raises(DataError, match="train has no folders in it"):
+        image_folder(tmp_path / "flat")
+
+
+def test_two_folders_for_one_part_are_refused(pets, tmp_path):
+    for part in ("train", "val", "validation", "test"):
+        shutil.copytree(pets, tmp_path / "split" / part)
+    with pytest.raises(DataError, match="split has val and validation, which mean the same part"):
+        image_folder(tmp_path / "split")
+
+
+def test_what_is_wrong_beside_the_image_is_not_blamed_on_it(pets):
+    with pytest.raises(DataError, match="none.png is not there; expected the path of an image"):
+        decode(pets / "none.png", 6)
+    with pytest.raises(DataError, match="pets is a folder; expected the path of an image"):
+        decode(pets, 6)
+    with pytest.raises(DataError, match="ground 'whit' is no color. Did you mean 'white'"):
+        decode(pets / "cat" / "01.png", 6, "whit")
+    assert len(load(str(pets), size=16, ground="#fff").test) == 4
+
+
 def test_the_camera_s_turn_is_followed(tmp_path):
     pixels = np.zeros((20, 20, 3), np.uint8)
     pixels[:10] = 255
