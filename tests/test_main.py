@@ -124,6 +124,7 @@ def test_a_model_that_is_not_there_is_one_sentence(capsys, argv, message):
         (["predict", "README", "x.png"], "README is not there. Name"),
         (["data", "digit"], "Did you mean 'digits'"),
         (["data", "./nowhere"], "nowhere is not a folder; expected one folder of images"),
+        (["records", "--data", "fashon-mnist", "--into", "README"], "Did you mean 'fashion-mnist'"),
         (["records", "--into", "README"], "README: no place for the table; expected a line"),
         (["train", "vgg_small", "--out", "README/x"], "Not a directory"),
         (["train", "vgg_small", "--data", "faces/"], "faces is not a folder; expected one folder"),

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from cnnlab._commands.refused import Refused
+from cnnlab._tools import did_you_mean
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -20,7 +21,14 @@ def run(options: argparse.Namespace) -> int:
     """Print the table, or write it."""
     from cnnlab.training.records import into, records, table
 
-    found = [r for r in records() if options.data in (None, r["data"])]
+    every = records()
+    known = list(dict.fromkeys(r["data"] for r in every))
+    if options.data not in (None, *known):
+        raise Refused(
+            f"no records of {options.data!r}.{did_you_mean(options.data, known)} Known: "
+            f"{', '.join(known)}"
+        )
+    found = [r for r in every if options.data in (None, r["data"])]
     if options.into is None:
         print(table(found))
         return 0
