@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import struct
 import zipfile
 import zlib
 from dataclasses import asdict
@@ -234,9 +235,21 @@ def load_whole(path: str | os.PathLike) -> object:
             f"{path} is not read: it holds more than tensors and plain values, and that could be "
             "code. Delete it to begin anew, or put a copy of the right one in its place."
         ) from error
-    except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
+    except (  # what the readers of a zip file and of a pickle meet in damaged ones
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        TypeError,
+    ) as error:
         size = path.stat().st_size
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"{path} ({size:,} bytes) is damaged or no checkpoint: {str(error).splitlines()[0]}. "
+            f"{path} ({size:,} bytes) is damaged or no checkpoint: {reason}. "
             "Delete it to begin anew, or put a copy in its place."
         ) from error

@@ -60,6 +60,15 @@ def test_every_cut_and_every_damaged_part_is_found(tmp_path):
     torch.load(path, weights_only=True)  # PyTorch takes it without a word
     with pytest.raises(TrainingError, match="the checksum of .*data/0 is wrong"):
         read(path)
+    at = whole.index(b"PK\x01\x02")  # a name in the table of contents: UTF-8, and no such text
+    path.write_bytes(
+        whole[: at + 8] + b"\x00\x08" + whole[at + 10 : at + 46] + b"\xff" + whole[at + 47 :]
+    )
+    with pytest.raises(TrainingError, match="damaged or no checkpoint: 'utf-8' codec"):
+        read(path)
+    path.write_bytes(whole.replace(b"PK\x03\x04", b"PK\x03\x05", 1))
+    with pytest.raises(TrainingError, match="damaged or no checkpoint"):
+        read(path)
 
 
 @pytest.mark.parametrize(
