@@ -74,6 +74,7 @@ class Layer(_Sees):
     context:     it also depends on the rest of the image (squeeze and excite, group norm), by
                  itself or by what it reads
     note:        what is unknown about it, and why
+    lost:        where and why what it sees became unknown, here or in a row that it reads
     """
 
     index: int
@@ -93,6 +94,7 @@ class Layer(_Sees):
     reads: tuple[int, ...] = field(repr=False)
     sights: tuple[Sight, ...] | None = field(repr=False, compare=False)
     at: tuple[int | None, ...] = field(repr=False)
+    lost: str = field(repr=False)
     memory: Memory = field(repr=False, compare=False)
     covers: tuple[int, ...] = field(repr=False)  # rows folded into this one
 

@@ -241,6 +241,8 @@ class Recorder(TorchDispatchMode):
             self.row_calls.append(self.calls.now)
             shape = self.inputs.per_image if known else tuple  # of weights: no batch
             batch = self.inputs.batch
+            if call.lost and call.lost == note:
+                call.lost = f"{path or module}: {note}"
             layer = Layer(
                 index=row,
                 path=path,
@@ -259,6 +261,7 @@ class Recorder(TorchDispatchMode):
                 reads=tuple(dict.fromkeys(x._seen.storage for x in known)),
                 sights=call.sights,
                 at=call.at,
+                lost=call.lost,
                 memory=self.memory,
                 covers=(row,),
             )
@@ -266,8 +269,6 @@ class Recorder(TorchDispatchMode):
             sizes = [x.numel() * x.element_size() for x in call.data]
             size = made.numel() * made.element_size()
             self.memory.add(number, size, layer.reads, sizes)
-            if call.lost and call.lost == note:
-                call.lost = f"{path or module}: {note}"
         else:
             of_the_image = _of_the_image(known) or known
             row = of_the_image[0]._seen.row if of_the_image else -1

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, overload
 
 from torch import nn
@@ -86,7 +87,7 @@ class LayerTable(Sequence[Layer]):
         ops = Counter(row.op for row in rows)
         out = self.outputs.get(path) if path and whole else None
         last = rows[-1]
-        out = out or Output(last.out_shape, last.sights, last.at, last.context, "")
+        out = out or Output(last.out_shape, last.sights, last.at, last.context, last.lost)
         return replace(
             last,
             path=path,
@@ -103,6 +104,7 @@ class LayerTable(Sequence[Layer]):
             note="; ".join(dict.fromkeys(row.note for row in rows if row.note)),
             sights=out.sights,
             at=out.at,
+            lost=out.lost,
             covers=tuple(index for row in rows for index in row.covers),
         )
 
@@ -199,9 +201,11 @@ class LayerTable(Sequence[Layer]):
         """
         row = self[layer]
         if row.sights is None:
-            raise ValueError(f"what {row.path or row.module} sees is unknown: {row.note}")
+            raise ValueError(
+                f"what {row.path or row.module} sees is unknown; it was lost at {row.lost}"
+            )
         sizes = [sight.units for sight in row.sights]
-        whole = all(isinstance(u, int) for u in unit)
+        whole = all(isinstance(u, Integral) for u in unit)
         if not whole or len(unit) != len(sizes) or any(not 0 <= u < n for u, n in zip(unit, sizes)):
             raise ValueError(
                 f"unit {unit} does not exist: {row.path or row.module} has a map of "

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -141,6 +142,21 @@ def test_box_is_cut_at_the_image():
         trace(small(), (1, 8, 8)).box("1", 1.5, 2)
     with pytest.raises(ValueError, match=r"unit \(3, 0\) does not exist: 1 has a map of 3 x 3"):
         table.box("1", 3, 0)
+
+
+def test_box_takes_numpys_integers_and_says_where_a_field_was_lost():
+    three = np.int64(3)
+    assert trace(small(), (1, 8, 8)).box("0", three, three) == ((2, 4), (2, 4))
+
+    class Rolled(nn.Module):
+        def forward(self, x):
+            return torch.roll(x, 1, 2)
+
+    table = trace(nn.Sequential(small()[0], Rolled(), nn.ReLU(), nn.ReLU()), (1, 8, 8))
+    for one, path in ((table, "1"), (table, "3"), (table.fold(), "3")):
+        said = f"what {path} sees is unknown; it was lost at 1: roll"
+        with pytest.raises(ValueError, match=said):
+            one.box(path, 3, 3)
 
 
 def test_share_of_the_image_seen(lenet):
