@@ -29,6 +29,9 @@ SERIES = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#1f
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
+# The same hues where letters are drawn in them: dark enough to read on paper (WCAG 2.2, AA).
+_LETTERS = {HIGHLIGHT: "#b84e00", OUTPUT: "#007a58"}
+
 FONT = "'DejaVu Sans', Verdana, sans-serif"
 # In SVG units, which are CSS pixels of a picture shown at its full width.
 SMALL, TEXT, LARGE, TITLE = 12, 14, 16, 18
@@ -76,6 +79,11 @@ def contrast(a: str, b: str) -> float:
     """Contrast ratio of two colors, 1 to 21 (WCAG 2.2, "contrast ratio")."""
     dark, light = sorted((luminance(a), luminance(b)))
     return (light + 0.05) / (dark + 0.05)
+
+
+def lettered(color: str) -> str:
+    """`color` for letters: a darker one of the same hue where it would be too light to read."""
+    return _LETTERS.get(color, color)
 
 
 def text_on(fill: str) -> str:

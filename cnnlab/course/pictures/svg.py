@@ -14,7 +14,7 @@ from html import escape, unescape
 from pathlib import Path
 from zlib import crc32
 
-from cnnlab.course.look import FONT, HIGHLIGHT, INK, PAPER, TEXT, WIDTH
+from cnnlab.course.look import FONT, HIGHLIGHT, INK, PAPER, TEXT, WIDTH, lettered
 
 _PNG_BYTES = 150_000
 _FIRST = 33  # bytes of a PNG's signature and first chunk
@@ -122,7 +122,7 @@ class Svg:
         bold: bool = False,
     ) -> None:
         """One line whose baseline is at `y`; anchor "start", "middle" or "end"."""
-        attributes = {"x": x, "y": y, "font-size": size, "fill": fill}
+        attributes = {"x": x, "y": y, "font-size": size, "fill": lettered(fill)}
         attributes["text-anchor"] = None if anchor == "start" else anchor
         attributes["font-weight"] = "bold" if bold else None
         self.add("text", attributes, clean(str(text)))
