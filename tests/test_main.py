@@ -273,6 +273,24 @@ def test_a_run_may_be_given_more_epochs_but_not_fewer(capsys):
     assert status == 0 and [line.split()[0] for line in out.splitlines()[1:4]] == ["1", "2", "3"]
 
 
+def test_a_run_that_goes_on_has_no_test_of_other_weights(capsys, monkeypatch):
+    from cnnlab.data import batches
+
+    argv, at = [*LENET, "--out", "mine"], batches.Batches.at
+    assert run(capsys, *argv, "--epochs", "1")[0] == 0
+    assert json.loads(Path("mine/config.json").read_text())["test"]["accuracy"] > 0
+
+    def interrupting(self, epoch, *, rank=0, world=1):
+        for number, pair in enumerate(at(self, epoch, rank=rank, world=world)):
+            if (self.shuffle, epoch, number) == (True, 2, 1):
+                os.kill(os.getpid(), signal.SIGINT)
+            yield pair
+
+    monkeypatch.setattr(batches.Batches, "at", interrupting)
+    assert run(capsys, *argv, "--epochs", "3", "--resume")[0] == 130
+    assert json.loads(Path("mine/config.json").read_text())["test"] is None
+
+
 def test_a_refused_resume_leaves_the_finished_run_whole(capsys):
     from PIL import Image
 

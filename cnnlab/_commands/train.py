@@ -203,7 +203,8 @@ def _train_on(device: torch.device, options: argparse.Namespace) -> int:
 
     def keep(model: torch.nn.Module, history: History) -> None:
         if options.resume:  # only now, when the checkpoint was accepted, do the new options count
-            runs.note(folder, runs.facts(given, splits))
+            # What was tested are weights that may soon be replaced.
+            runs.note(folder, {**runs.facts(given, splits), "test": None})
         runs.keep(folder, model, history, title)
 
     try:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,8 @@ def load(
     color `ground`. `size` scales all images to `size` x `size`; an image folder needs it.
     Raises `DataError` for an unknown name, and for files that can neither be found nor downloaded.
     """
+    if size is not None and not (isinstance(size, Integral) and size >= 1):
+        raise DataError(f"size is {size!r}, expected the pixels of a side: a whole number from 1")
     if is_folder(name):
         parts = image_folder(name, seed=seed, ground=ground)
         if size is None:

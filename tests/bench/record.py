@@ -35,7 +35,7 @@ def measure(name: str, seeds: list[int], work: Path, into: Path = FOLDER) -> Pat
     for seed in seeds:
         folder = work / f"{name}-{seed}"
         cpu, began = folder / "cpu_seconds", time.process_time()
-        if not (folder / "config.json").is_file() or "test" not in read(folder / "config.json"):
+        if not (folder / "config.json").is_file() or not read(folder / "config.json").get("test"):
             resume = ["--resume"] if folder.is_dir() else []
             status = command(
                 ["train", *flags(recipe), "--seed", str(seed), "--out", str(folder), *resume]

@@ -202,6 +202,13 @@ def test_size_scales_a_set_as_it_is_loaded():
     assert torch.equal(load("digits", size=32).val.images, load("digits").resized(32).val.images)
 
 
+@pytest.mark.parametrize("name", ["digits", "./pictures"])
+@pytest.mark.parametrize("size", [0, -1, 2.5, "8"])
+def test_a_size_that_is_none_is_refused(name, size):
+    with pytest.raises(DataError, match="the pixels of a side: a whole number from 1"):
+        load(name, size=size)
+
+
 def test_scattered_digits_are_whole_and_lie_anywhere():
     digits = load("digits")
     fields = scattered(digits)
