@@ -85,6 +85,7 @@ class Exercise:
         if more is not None:
             draw = random.Random(0)  # the same ones each time
             self.cases += tuple(more(draw) for _ in range(MORE_CASES))
+        self.more = more
         self.observe, self.mistakes, self.hints = observe, tuple(mistakes), tuple(hints)
         self.note, self.working = note, working
         self.tolerance, self.seconds = tolerance, seconds
