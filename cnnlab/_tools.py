@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -9,7 +10,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 def lazily(
@@ -47,6 +48,26 @@ def unused(path: Path) -> Path:
         return path
     numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
     return next(other for other in numbered if not other.exists())
+
+
+def finite(value: object) -> bool:
+    """Whether it is one of Python's numbers, and one that a float can hold."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # a whole number too large
+        return False
+
+
+def lock(file: IO) -> None:
+    """Lock an open file at once, or raise OSError. The lock ends with the process."""
+    if os.name == "posix":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
 
 def write_whole(path: str | os.PathLike, data: bytes | memoryview) -> None:

@@ -210,25 +210,30 @@ def test_the_digits_reach_their_accuracy_floor_by_default(capsys, record_propert
     assert accuracy >= floor
 
 
-def test_an_interrupted_run_goes_on_to_the_numbers_of_a_whole_one(capsys, monkeypatch):
+def interrupt(monkeypatch, epoch, step):
+    """Ctrl-C while that batch of training images is fetched; both are counted from 0."""
     from cnnlab.data import batches
 
-    argv = [*LENET, "--epochs", "2"]
-    assert run(capsys, *argv, "--out", "whole")[0] == 0
     at = batches.Batches.at
 
-    def interrupting(self, epoch, *, rank=0, world=1):
-        for number, pair in enumerate(at(self, epoch, rank=rank, world=world)):
-            if (self.shuffle, epoch, number) == (True, 1, 7):
+    def interrupting(self, now, *, rank=0, world=1):
+        for number, pair in enumerate(at(self, now, rank=rank, world=world)):
+            if (self.shuffle, now, number) == (True, epoch, step):
                 os.kill(os.getpid(), signal.SIGINT)
             yield pair
 
     monkeypatch.setattr(batches.Batches, "at", interrupting)
-    status, out, err = run(capsys, *argv, "--out", "parts")
+
+
+def test_an_interrupted_run_goes_on_to_the_numbers_of_a_whole_one(capsys, monkeypatch):
+    argv = [*LENET, "--epochs", "2"]
+    assert run(capsys, *argv, "--out", "whole")[0] == 0
+    with monkeypatch.context() as patched:
+        interrupt(patched, epoch=1, step=7)
+        status, out, err = run(capsys, *argv, "--out", "parts")
     assert status == 130 and "stopped: interrupted in epoch 2, after 27 of 40 steps" in out
     assert "to go on, give the same command with --out parts --resume" in out
     assert len(json.loads(Path("parts/history.json").read_text())["losses"]) == 27
-    monkeypatch.setattr(batches.Batches, "at", at)
     status, out, err = run(capsys, *argv, "--out", "parts")
     assert status == 2 and "--out parts is there already. Go on with that run by --resume" in err
     status, out, err = run(capsys, *argv, "--out", "parts", "--resume", "--seed", "1")
@@ -274,19 +279,11 @@ def test_a_run_may_be_given_more_epochs_but_not_fewer(capsys):
 
 
 def test_a_run_that_goes_on_has_no_test_of_other_weights(capsys, monkeypatch):
-    from cnnlab.data import batches
-
-    argv, at = [*LENET, "--out", "mine"], batches.Batches.at
+    argv = [*LENET, "--out", "mine"]
     assert run(capsys, *argv, "--epochs", "1")[0] == 0
     assert json.loads(Path("mine/config.json").read_text())["test"]["accuracy"] > 0
 
-    def interrupting(self, epoch, *, rank=0, world=1):
-        for number, pair in enumerate(at(self, epoch, rank=rank, world=world)):
-            if (self.shuffle, epoch, number) == (True, 2, 1):
-                os.kill(os.getpid(), signal.SIGINT)
-            yield pair
-
-    monkeypatch.setattr(batches.Batches, "at", interrupting)
+    interrupt(monkeypatch, epoch=2, step=1)
     assert run(capsys, *argv, "--epochs", "3", "--resume")[0] == 130
     assert json.loads(Path("mine/config.json").read_text())["test"] is None
 

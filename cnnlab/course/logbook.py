@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import math
 import os
 import threading
 import time
@@ -13,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from cnnlab._tools import unused, write_whole
+from cnnlab._tools import finite, lock, unused, write_whole
 from cnnlab.course.look import Card, show_card
 
 FOLDER = "my-progress"
@@ -148,12 +147,7 @@ def _sound_prediction(kept: dict) -> bool:
 
 
 def _number_or_word(value: object) -> bool:
-    if isinstance(value, str):
-        return True
-    try:
-        return not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # a whole number too large for a float
-        return False
+    return isinstance(value, str) or finite(value)
 
 
 def _sound_design(kept: dict) -> bool:
@@ -167,28 +161,21 @@ def alone(file: Path, seconds: float = 5.0) -> Iterator[None]:
     run all their cells. The lock ends with the process. Where none can be had, or not in time, it
     goes on without one: better than no progress at all."""
     try:
-        lock = open(file.with_name(f".{file.name}.lock"), "a")
+        beside = open(file.with_name(f".{file.name}.lock"), "a")
     except OSError:  # whoever writes the file will say what is wrong with the folder
         yield
         return
-    with lock:
+    with beside:
         end = time.monotonic() + seconds
-        while not _taken(lock) and time.monotonic() < end:
+        while not _taken(beside) and time.monotonic() < end:
             time.sleep(0.01)
         yield
 
 
-def _taken(lock: IO) -> bool:
+def _taken(file: IO) -> bool:
     """Whether the lock is ours now, or the system has none."""
     try:
-        if os.name == "posix":
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            import msvcrt
-
-            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+        lock(file)
     except (BlockingIOError, PermissionError):
         return False
     except (OSError, ImportError):

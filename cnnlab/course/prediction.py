@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 
+from cnnlab._tools import finite
 from cnnlab.course.errors import CourseError
 from cnnlab.course.look import Card, short
 
@@ -16,7 +17,7 @@ def accepted(name: str, value: object, default: object) -> float | str:
     if hasattr(value, "item"):  # NumPy's and torch's numbers
         with suppress(ValueError, RuntimeError):  # several
             value = value.item()
-    if not _finite(value) and not (isinstance(value, str) and value.strip()):
+    if not finite(value) and not (isinstance(value, str) and value.strip()):
         raise CourseError(
             f"prediction {name!r}: got {value!r}, expected a number or a word in "
             "quotes; write your guess, it need not be right"
@@ -27,13 +28,6 @@ def accepted(name: str, value: object, default: object) -> float | str:
             f"quotes and unit, such as {default}"
         )
     return value
-
-
-def _finite(value: object) -> bool:
-    try:
-        return type(value) in (int, float) and math.isfinite(value)
-    except OverflowError:  # a whole number too large for a float
-        return False
 
 
 class Prediction:

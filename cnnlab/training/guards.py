@@ -13,6 +13,7 @@ from typing import IO
 
 import torch
 
+from cnnlab._tools import lock
 from cnnlab.training.distributed import world
 from cnnlab.training.history import Busy
 
@@ -82,7 +83,7 @@ def locked(path: Path | None) -> Iterator[None]:
             return
         with file:
             try:
-                _lock(file)
+                lock(file)
             except OSError as error:
                 if error.errno in (errno.EAGAIN, errno.EACCES):
                     raise Busy(
@@ -97,18 +98,6 @@ def locked(path: Path | None) -> Iterator[None]:
                 with suppress(OSError):  # Windows keeps an open file
                     name.unlink()
             return
-
-
-def _lock(file: IO) -> None:
-    """Lock an open file at once, or raise OSError."""
-    if os.name == "posix":
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    else:
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
 
 def _names(name: Path, file: IO) -> bool:

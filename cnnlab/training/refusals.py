@@ -65,7 +65,7 @@ def check(
             f"the model's {lazy[0]} has no shape yet: a lazy layer takes it from the first images. "
             "Call the model on a batch of images once, then train it."
         )
-    if not any(True for _ in model.parameters()):
+    if next(model.parameters(), None) is None:
         raise TrainingError(
             "the model has no parameters. Layers in a plain list or dict are not seen: put them "
             "into an nn.ModuleList, an nn.ModuleDict or an nn.Sequential."

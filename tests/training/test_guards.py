@@ -78,14 +78,14 @@ def test_random_numbers_follow_the_seed_and_are_put_back():
 
 
 def test_a_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path, monkeypatch):
-    lock, removed = guards._lock, []
+    lock, removed = guards.lock, []
 
     def late(file):
         if not removed:  # its holder ends between open and lock
             removed.append(os.unlink(file.name))
         lock(file)
 
-    monkeypatch.setattr(guards, "_lock", late)
+    monkeypatch.setattr(guards, "lock", late)
     with locked(tmp_path / "run.pt"):
         assert removed and os.listdir(tmp_path) == ["run.pt.lock"]
         with pytest.raises(Busy, match="another training writes"), locked(tmp_path / "run.pt"):
@@ -96,6 +96,6 @@ def test_a_disk_without_locks_is_no_other_training(tmp_path, monkeypatch):
     def refuse(file):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(guards, "_lock", refuse)
+    monkeypatch.setattr(guards, "lock", refuse)
     with locked(tmp_path / "run.pt"):
         pass

@@ -131,9 +131,7 @@ def observe_checkpoint(answer):
                 _running(again), run.running
             ),
             "momentum, from that at the cut": _apart(_momenta(again, fresh), run.momenta),
-            "learning rate, from that at the cut": round(
-                abs(_rate(fresh) - _rate(run.optimizer)), 6
-            ),
+            "learning rate, from that at the cut": round(abs(_rate(fresh) - run.rate), 6),
             "dropout goes on drawing where it stood": bool(
                 torch.equal(torch.get_rng_state(), run.draws)
             ),
